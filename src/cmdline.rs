@@ -1,0 +1,241 @@
+//! The kernel command line, and which deployment it asks for.
+
+use crate::error::{Class, Error, Result, printable};
+
+/// The bytes of a kernel command line.
+///
+/// Arguments are separated and quoted as the kernel does it (`next_arg` in `lib/cmdline.c`): white
+/// space separates, double quotes protect it, and quotes around a value are not part of the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cmdline(Vec<u8>);
+
+/// What names the deployment: a path below the physical root without leading slashes, which must
+/// be a symbolic link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The value of `ostree=`.
+    BootLink(Vec<u8>),
+    /// An Android A/B slot (`androidboot.slot_suffix=`).
+    Slot(Slot),
+}
+
+/// One of the two Android boot slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// `_a`, and Android boots without slots.
+    A,
+    /// `_b`.
+    B,
+}
+
+impl Target {
+    /// The link's path below the physical root.
+    pub fn path(&self) -> &[u8] {
+        match self {
+            Target::BootLink(path) => path,
+            Target::Slot(Slot::A) => b"ostree/root.a",
+            Target::Slot(Slot::B) => b"ostree/root.b",
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::BootLink(path) => write!(f, "ostree=/{}", path.escape_ascii()),
+            Target::Slot(_) => write!(f, "the Android slot link /{}", self.path().escape_ascii()),
+        }
+    }
+}
+
+impl Cmdline {
+    /// Takes the contents of `/proc/cmdline` or of the second argument.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Cmdline(bytes.into())
+    }
+
+    /// The arguments in order: name, and value if there is a `=`.
+    pub fn arguments(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || {
+            rest = rest.trim_ascii_start();
+            if rest.is_empty() {
+                return None;
+            }
+            let mut quoted = false;
+            let end = rest
+                .iter()
+                .position(|&byte| {
+                    quoted ^= byte == b'"';
+                    byte.is_ascii_whitespace() && !quoted
+                })
+                .unwrap_or(rest.len());
+            let (argument, after) = rest.split_at(end);
+            rest = after;
+            Some(split_argument(argument))
+        })
+    }
+
+    /// The value of the first argument called `name`; the first wins, as in libostree.
+    pub fn value(&self, name: &'static str) -> Option<&[u8]> {
+        self.values(name).next()
+    }
+
+    fn values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+        self.arguments().filter(move |(n, _)| *n == name.as_bytes()).filter_map(|(_, value)| value)
+    }
+
+    /// The deployment asked for.
+    ///
+    /// # Errors
+    /// [`Class::Cmdline`] when nothing is asked for, `ostree=` is empty, or the slot is neither `_a` nor `_b`.
+    pub fn target(&self) -> Result<Target> {
+        let what = "find the deployment on the kernel command line";
+        if let Some(suffix) = self.value("androidboot.slot_suffix") {
+            return match suffix {
+                b"_a" => Ok(Target::Slot(Slot::A)),
+                b"_b" => Ok(Target::Slot(Slot::B)),
+                other => Err(Error::found(
+                    Class::Cmdline,
+                    what,
+                    format!("androidboot.slot_suffix={} is neither _a nor _b", printable(other)),
+                )),
+            };
+        }
+        // Android without A/B slots boots from slot a: https://source.android.com/docs/core/ota/nonab
+        if self.arguments().any(|(name, _)| name.starts_with(b"androidboot.")) {
+            return Ok(Target::Slot(Slot::A));
+        }
+        let mut values = self.values("ostree");
+        let hint = "boot with ostree=/ostree/boot.N/STATEROOT/BOOTCSUM/SERIAL";
+        let Some(first) = values.next() else {
+            return Err(Error::found(Class::Cmdline, what, "there is no ostree= argument").hint(hint));
+        };
+        if let Some(other) = values.find(|other| *other != first) {
+            log::warn!(
+                "ostree= is given more than once: using the first ({}), ignoring {}",
+                printable(first),
+                printable(other)
+            );
+        }
+        // RHEL writes the value without the leading slash.
+        let path = &first[first.iter().take_while(|&&byte| byte == b'/').count()..];
+        if path.is_empty() {
+            return Err(Error::found(Class::Cmdline, what, "the ostree= argument is empty").hint(hint));
+        }
+        Ok(Target::BootLink(path.to_vec()))
+    }
+
+    /// Whether libostree's own, simpler reading of this command line finds `/ostree/boot.N/S/C/N` in `ostree=`.
+    ///
+    /// The deployment's `ostree-system-generator` reads the command line again, splits at spaces,
+    /// knows no quotes, and insists on the leading slash; when it understands nothing it makes no units.
+    pub fn boot_link_is_plain(&self) -> bool {
+        let value = self.0.split(|&byte| byte == b' ').find_map(|argument| argument.strip_prefix(b"ostree="));
+        let Some(path) = value.and_then(|value| value.trim_ascii_end().strip_prefix(b"/ostree/boot.")) else {
+            return false;
+        };
+        let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
+        matches!(parts[..], [b"0" | b"1", stateroot, bootcsum, serial]
+            if !stateroot.is_empty() && !bootcsum.is_empty() && !serial.is_empty() && serial.iter().all(u8::is_ascii_digit))
+    }
+}
+
+fn split_argument(argument: &[u8]) -> (&[u8], Option<&[u8]>) {
+    // A quote before the name protects the whole argument: "name=value with spaces".
+    let argument = match argument.strip_prefix(b"\"") {
+        Some(inner) => inner.strip_suffix(b"\"").unwrap_or(inner),
+        None => argument,
+    };
+    let Some(equals) = argument.iter().position(|&byte| byte == b'=') else {
+        return (argument, None);
+    };
+    let value = &argument[equals + 1..];
+    let value = match value.strip_prefix(b"\"") {
+        Some(inner) => inner.strip_suffix(b"\"").unwrap_or(inner),
+        None => value,
+    };
+    (&argument[..equals], Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(cmdline: &str) -> Result<Target> {
+        Cmdline::new(cmdline).target()
+    }
+
+    fn boot_link(path: &str) -> Result<Target> {
+        Ok(Target::BootLink(path.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn splits_and_unquotes_like_the_kernel() {
+        let cmdline = Cmdline::new("a  b=1\tc=\"x y\" \"d=p q\" e= ===\n");
+        let arguments: Vec<_> = cmdline.arguments().collect();
+        let expected: [(&[u8], Option<&[u8]>); 6] = [
+            (b"a", None),
+            (b"b", Some(b"1")),
+            (b"c", Some(b"x y")),
+            (b"d", Some(b"p q")),
+            (b"e", Some(b"")),
+            (b"", Some(b"==")),
+        ];
+        assert_eq!(arguments, expected);
+    }
+
+    #[test]
+    fn an_unclosed_quote_ends_with_the_line() {
+        assert_eq!(Cmdline::new("a=\"b c").value("a"), Some(&b"b c"[..]));
+        assert_eq!(Cmdline::new("\"").arguments().next(), Some((&b""[..], None)));
+    }
+
+    #[test]
+    fn ostree_with_and_without_slash_and_quotes() {
+        for line in [
+            "ostree=/ostree/boot.1/d/c/0",
+            "quiet ostree=ostree/boot.1/d/c/0",
+            "ostree=\"//ostree/boot.1/d/c/0\"",
+        ] {
+            assert_eq!(target(line), boot_link("ostree/boot.1/d/c/0"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_wins_and_prefixes_do_not_count() {
+        assert_eq!(target("ostreex=/no xostree=/no ostree=/a ostree=/b"), boot_link("a"));
+    }
+
+    #[test]
+    fn android_slots() {
+        assert_eq!(target("ostree=/x androidboot.slot_suffix=_a"), Ok(Target::Slot(Slot::A)));
+        assert_eq!(target("androidboot.slot_suffix=_b"), Ok(Target::Slot(Slot::B)));
+        assert_eq!(target("androidboot.serialno=5 ostree=/x"), Ok(Target::Slot(Slot::A)));
+        assert_eq!(target("androidboot.slot_suffix=_c").map_err(|e| e.class()), Err(Class::Cmdline));
+    }
+
+    #[test]
+    fn missing_and_empty_are_refused_differently() {
+        let text = |line| target(line).expect_err("accepted").to_string();
+        assert!(text("quiet").contains("there is no ostree= argument"));
+        assert!(text("ostree= quiet").contains("is empty"));
+        assert!(text("ostree=///").contains("is empty"));
+    }
+
+    #[test]
+    fn knows_which_command_lines_the_generator_understands() {
+        let plain = |line: &str| Cmdline::new(line).boot_link_is_plain();
+        assert!(plain("ro ostree=/ostree/boot.1/debian/c0ffee/0\n"));
+        for line in [
+            "ostree=ostree/boot.1/debian/c0ffee/0",
+            "ostree=\"/ostree/boot.1/debian/c0ffee/0\"",
+            "ostree=/ostree/boot.1.1/debian/c0ffee/0",
+            "ostree=/ostree/boot.1/debian/c0ffee/x",
+            "ostree=/ostree/boot.1/debian/c0ffee",
+            "quiet",
+        ] {
+            assert!(!plain(line), "{line}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Following `ostree=` to one deployment, and the facts about it that planning needs.
+
+use crate::cmdline::Target;
+use crate::config::{Composefs, Config};
+use crate::error::{Class, Error, Result, describe, printable};
+use crate::keyfile::{self, KeyFile};
+use crate::lookup;
+use crate::plan::Facts;
+use crate::sysroot::Sysroot;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, OFlags};
+use rustix::io::Errno;
+use std::ffi::CStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// libostree's marker: the initramfs wants `/var` mounted here, and the generator is to do nothing.
+const MOUNT_VAR_MARKER: &CStr = c"/run/ostree/initramfs-mount-var";
+
+/// One deployment, found and open.
+#[derive(Debug)]
+pub struct Deployment {
+    handle: OwnedFd,
+    /// What planning needs to know of it.
+    pub facts: Facts,
+}
+
+/// The name of a deployment: `ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The stateroot, which deployments that share a `/var` have in common.
+    pub stateroot: Vec<u8>,
+    /// The directory's name: the commit's checksum and a serial number.
+    pub directory: Vec<u8>,
+}
+
+impl Name {
+    /// Takes the deployment's path below the physical root apart.
+    pub fn from_path(path: &[u8]) -> Option<Name> {
+        let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
+        match parts[..] {
+            [b"ostree", b"deploy", stateroot, b"deploy", directory] => {
+                Some(Name { stateroot: stateroot.to_vec(), directory: directory.to_vec() })
+            }
+            _ => None,
+        }
+    }
+
+    /// The path below the physical root, without a leading slash.
+    pub fn path(&self) -> Vec<u8> {
+        [b"ostree/deploy/", &self.stateroot[..], b"/deploy/", &self.directory].concat()
+    }
+
+    /// The path of the stateroot's `var` below the physical root, without a leading slash.
+    pub fn var_path(&self) -> Vec<u8> {
+        [b"ostree/deploy/", &self.stateroot[..], b"/var"].concat()
+    }
+}
+
+impl std::fmt::Display for Name {
+    /// For people: the stateroot, and the checksum no longer than needed to recognise it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dot = self.directory.iter().rposition(|&byte| byte == b'.').unwrap_or(self.directory.len());
+        let (checksum, serial) = self.directory.split_at(dot);
+        let checksum = &checksum[..checksum.len().min(12)];
+        write!(f, "{} {}{}", self.stateroot.escape_ascii(), checksum.escape_ascii(), serial.escape_ascii())
+    }
+}
+
+impl Deployment {
+    /// Follows the link that `config` names; `None` when the physical root already *is* that
+    /// deployment, because an earlier run put it there.
+    ///
+    /// # Errors
+    /// [`Class::Deployment`] when there is no link, or it does not lead to a deployment inside the
+    /// physical root; [`Class::Sysroot`] when the disk cannot be read.
+    pub fn resolve(config: &Config, sysroot: &Sysroot) -> Result<Option<Deployment>> {
+        let target = &config.target;
+        let link_text = read_link(target, sysroot)?;
+        let handle = lookup::open_beneath(sysroot.handle(), target.path(), OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(|errno| follow_error(target, &link_text, errno))?;
+        let fail = |errno| Error::errno(Class::Sysroot, format!("inspect {target}"), errno);
+        let stat = rustix::fs::fstat(&handle).map_err(fail)?;
+        let identity = (stat.st_dev, stat.st_ino);
+        if identity == sysroot.identity {
+            return Ok(None);
+        }
+        let name = name(target, sysroot, handle.as_fd())?;
+        let facts = facts(config, sysroot, handle.as_fd(), name, &link_text, identity);
+        Ok(Some(Deployment { handle, facts }))
+    }
+
+    /// The deployment's directory.
+    pub fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+/// Reads the link itself. libostree insists that it is one, and so do we: a directory in its place is not OSTree's work.
+fn read_link(target: &Target, sysroot: &Sysroot) -> Result<Vec<u8>> {
+    let operation = || format!("follow {target}");
+    let link = lookup::open_beneath(sysroot.handle(), target.path(), OFlags::PATH | OFlags::NOFOLLOW)
+        .map_err(|errno| follow_error(target, b"", errno))?;
+    match rustix::fs::readlinkat(&link, c"", Vec::new()) {
+        Ok(text) => Ok(text.into_bytes()),
+        // ENOENT is the kernel's answer to an empty path that is open on something else than a link.
+        Err(Errno::NOENT | Errno::INVAL) => {
+            Err(Error::found(Class::Deployment, operation(), "it is not a symbolic link")
+                .hint(boot_link_hint()))
+        }
+        Err(errno) => Err(Error::errno(Class::Sysroot, operation(), errno)),
+    }
+}
+
+fn boot_link_hint() -> &'static str {
+    "the boot links are ostree/boot.N/STATEROOT/BOOTCSUM/SERIAL on the physical root; choose another boot entry, \
+     or set ostree= to one that exists"
+}
+
+fn follow_error(target: &Target, link_text: &[u8], errno: Errno) -> Error {
+    let link = if link_text.is_empty() {
+        String::from("the path")
+    } else {
+        format!("the link, which reads {},", printable(link_text))
+    };
+    let found = match errno {
+        Errno::NOENT if link_text.is_empty() => format!("there is no such link: {}", describe(errno)),
+        Errno::NOENT => format!("{link} points at nothing: {}", describe(errno)),
+        Errno::XDEV => format!("{link} leads outside the physical root: {}", describe(errno)),
+        Errno::LOOP => format!("{link} runs in circles or through /proc: {}", describe(errno)),
+        Errno::NOTDIR => format!("{link} does not lead to a directory: {}", describe(errno)),
+        _ => return Error::errno(Class::Sysroot, format!("follow {target}"), errno),
+    };
+    Error::found(Class::Deployment, format!("follow {target}"), found).hint(boot_link_hint())
+}
+
+/// The deployment's name, from its path as the kernel knows it: every link is resolved in it.
+fn name(target: &Target, sysroot: &Sysroot, handle: BorrowedFd<'_>) -> Result<Name> {
+    let operation = || format!("name the deployment of {target}");
+    let path =
+        lookup::canonical_path(handle).map_err(|errno| Error::errno(Class::Sysroot, operation(), errno))?;
+    let below = path.strip_prefix(&sysroot.path).ok();
+    below.and_then(|below| Name::from_path(below.as_os_str().as_bytes())).ok_or_else(|| {
+        let found = format!("it leads to {}, which is no deployment", printable(path.as_os_str().as_bytes()));
+        Error::found(Class::Deployment, operation(), found)
+            .hint("deployments are ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL on the physical root")
+    })
+}
+
+fn facts(
+    config: &Config,
+    sysroot: &Sysroot,
+    deployment: BorrowedFd<'_>,
+    name: Name,
+    link_text: &[u8],
+    (device, inode): (u64, u64),
+) -> Facts {
+    let physical = sysroot.handle();
+    let kind = |directory, path: &[u8]| kind_beneath(directory, path, OFlags::NOFOLLOW);
+    let generator_finds_stateroot = match config.target {
+        Target::BootLink(_) => config.boot_link_is_plain,
+        // The generator takes a slot's stateroot from the link's text.
+        Target::Slot(_) => Name::from_path(&[b"ostree/", link_text].concat()).is_some(),
+    };
+    Facts {
+        device,
+        inode,
+        legacy_readonly: legacy_flag_counts(config) && legacy_readonly(physical),
+        missing: ["usr", "etc", "sysroot"]
+            .into_iter()
+            .filter(|path| kind(deployment, path.as_bytes()) != Some(FileType::Directory))
+            .collect(),
+        // Follows a link: administrators move /var elsewhere on the physical root that way.
+        has_stateroot_var: kind_beneath(physical, &name.var_path(), OFlags::empty())
+            == Some(FileType::Directory),
+        has_var: kind(deployment, b"var") == Some(FileType::Directory),
+        has_boot: kind(deployment, b"boot") == Some(FileType::Directory),
+        boot_on_physical_root: kind(physical, b"boot/loader") == Some(FileType::Symlink),
+        composefs_image: kind(deployment, b".ostree.cfs").is_some(),
+        hotfix: kind(deployment, b".usr-ovl-work").is_some(),
+        mount_var_marker: rustix::fs::statat(CWD, MOUNT_VAR_MARKER, AtFlags::SYMLINK_NOFOLLOW).is_ok(),
+        generator_finds_stateroot,
+        name,
+    }
+}
+
+fn kind_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Option<FileType> {
+    let file = lookup::open_beneath(directory, path, OFlags::PATH | flags).ok()?;
+    Some(FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode))
+}
+
+/// libostree reads the flag unless the configuration already said `true` or requires composefs.
+fn legacy_flag_counts(config: &Config) -> bool {
+    config.sysroot_readonly != Some(true) && matches!(config.composefs, Composefs::Off | Composefs::Maybe)
+}
+
+/// `[sysroot] readonly=true` in `ostree/repo/config`. It was never required to be there or valid, so it cannot fail a boot.
+fn legacy_readonly(physical: BorrowedFd<'_>) -> bool {
+    let path = "ostree/repo/config";
+    let bytes = match lookup::read_beneath(physical, path.as_bytes()) {
+        Ok(bytes) => bytes.unwrap_or_default(),
+        Err(errno) => {
+            log::warn!("read {path}: {}: taking [sysroot] readonly there as not set", describe(errno));
+            return false;
+        }
+    };
+    match KeyFile::parse(&bytes) {
+        Ok(file) => file.get("sysroot", "readonly").and_then(keyfile::boolean) == Some(true),
+        Err(malformed) => {
+            log::warn!("parse {path}: {malformed}: taking [sysroot] readonly there as not set");
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_paths_and_go_back() {
+        let path = b"ostree/deploy/debian/deploy/0123456789abcdef.0";
+        let name = Name::from_path(path).unwrap();
+        assert_eq!(name.path(), path);
+        assert_eq!(name.var_path(), b"ostree/deploy/debian/var");
+        assert_eq!(name.to_string(), "debian 0123456789ab.0");
+    }
+
+    #[test]
+    fn other_paths_are_no_deployments() {
+        for path in [
+            "",
+            "ostree/deploy/debian/deploy",
+            "ostree/deploy/debian/var/x",
+            "ostree/deploy/d/deploy/x/usr",
+            "usr",
+        ] {
+            assert_eq!(Name::from_path(path.as_bytes()), None, "{path}");
+        }
+    }
+}

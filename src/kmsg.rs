@@ -1,0 +1,105 @@
+//! The logger: every record goes to the kernel log, warnings and errors to standard error as well.
+//!
+//! `kernlog` writes the lines. Two things about it and `/dev/kmsg` shape this module:
+//!
+//! - The kernel passes ten lines in five seconds *per open file* and drops the rest
+//!   (`devkmsg_write` in `kernel/printk/printk.c`), so each line gets a `KernelLog`, and with it an open file, of its own.
+//! - A write longer than `PRINTKRB_RECORD_MAX` (1024 bytes with prefix) is EINVAL, so long messages are cut into pieces.
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::io::Write;
+
+/// The name in front of every line.
+const NAME: &str = "ostree-prepare-root";
+
+/// The most bytes of a message that go into one line of the kernel log.
+const LINE: usize = 900;
+
+struct Logger;
+
+/// Starts logging; `level` is what `ostree.prepare-root.log=` asks for.
+pub fn start(level: LevelFilter) {
+    // It fails only if there is a logger already, as in tests.
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(level);
+}
+
+/// The value of `ostree.prepare-root.log=`.
+pub fn level(value: &[u8]) -> Option<LevelFilter> {
+    match value {
+        b"debug" => Some(LevelFilter::Debug),
+        b"info" => Some(LevelFilter::Info),
+        b"warn" => Some(LevelFilter::Warn),
+        b"error" => Some(LevelFilter::Error),
+        _ => None,
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let text = record.args().to_string();
+        if record.level() <= Level::Warn {
+            // Not eprintln!, which panics when the console fails.
+            let _ = writeln!(std::io::stderr(), "{NAME}: {text}");
+        }
+        for line in lines(&text) {
+            // A process without the right to log (a dry run by a user) has standard error and its exit status.
+            let Ok(kernel) = kernlog::KernelLog::new() else { return };
+            let arguments = format_args!("{line}");
+            kernel.log(
+                &Record::builder().level(kernlog_level(record.level())).target(NAME).args(arguments).build(),
+            );
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// kernlog prints `Info` as KERN_NOTICE and `Debug` as KERN_INFO; one step further down is KERN_INFO and KERN_DEBUG.
+fn kernlog_level(level: Level) -> Level {
+    match level {
+        Level::Error | Level::Warn => level,
+        Level::Info => Level::Debug,
+        Level::Debug | Level::Trace => Level::Trace,
+    }
+}
+
+/// The lines of a message, none longer than [`LINE`] bytes, cut between characters.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| {
+        let mut rest = line;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let end = (0..=LINE.min(rest.len()))
+                .rev()
+                .find(|&end| rest.is_char_boundary(end))
+                .unwrap_or(rest.len());
+            let (piece, after) = rest.split_at(end);
+            rest = after;
+            Some(piece)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_byte_is_lost_and_no_line_too_long() {
+        let text = format!("{}\n\nshort\n{}", "é".repeat(1000), "x".repeat(901));
+        let pieces: Vec<&str> = lines(&text).collect();
+        assert!(pieces.iter().all(|piece| piece.len() <= LINE && !piece.is_empty()));
+        assert_eq!(pieces.concat(), text.replace('\n', ""));
+        assert_eq!(pieces.len(), 3 + 1 + 2);
+    }
+}

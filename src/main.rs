@@ -1,0 +1,111 @@
+//! `ostree-prepare-root SYSROOT [KERNEL_CMDLINE]`: makes an OSTree deployment the root of the system about to boot.
+//!
+//! It runs once per boot, in the initramfs, after the disk's root file system (the physical root) was mounted at
+//! SYSROOT and before init is started from there. [`prepare`] is the whole program: read, resolve, plan, apply, announce.
+
+use prepare_root::cmdline::Cmdline;
+use prepare_root::config::Config;
+use prepare_root::deployment::Deployment;
+use prepare_root::error::{Class, Error, Result};
+use prepare_root::options::{self, Invocation, Options};
+use prepare_root::sysroot::Sysroot;
+use prepare_root::{generator, journal, kmsg, lookup, mount, plan};
+use rustix::io::Errno;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    kmsg::start(log::LevelFilter::Info);
+    let result = options::parse(std::env::args_os().skip(1)).and_then(|invocation| match invocation {
+        Invocation::Help => print(options::HELP),
+        Invocation::Version => {
+            print(concat!("ostree-prepare-root (prepare-root) ", env!("CARGO_PKG_VERSION"), "\n"))
+        }
+        Invocation::Prepare(options) => prepare(&options, start),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::from(error.class() as u8)
+        }
+    }
+}
+
+fn prepare(options: &Options, start: Instant) -> Result<()> {
+    // read
+    let cmdline = read_cmdline(options)?;
+    set_log_level(&cmdline);
+    let config = Config::read(&cmdline)?;
+
+    // resolve
+    let sysroot = Sysroot::open(&options.sysroot)?;
+    let Some(deployment) = Deployment::resolve(&config, &sysroot)? else {
+        log::info!(
+            "{} already is the root that {} names: nothing to do",
+            sysroot.path.display(),
+            config.target
+        );
+        return Ok(());
+    };
+
+    // plan
+    let plan = plan::plan(&config, &deployment.facts)?;
+    let contents = generator::contents(deployment.handle(), plan.conditions());
+    let plan = plan.settle(&contents);
+    if options.dry_run {
+        return print(&if options.json { plan::print::json(&plan) + "\n" } else { plan::print::text(&plan) });
+    }
+    for warning in &plan.warnings {
+        log::warn!("{warning}");
+    }
+    log::debug!("{}", plan::print::text(&plan));
+
+    // apply
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::found(
+            Class::Permission,
+            "prepare the root",
+            "only root can mount; --dry-run needs no rights",
+        ));
+    }
+    mount::apply(&plan, &sysroot, &deployment, options.kernel)?;
+
+    // announce
+    journal::announce(&plan);
+    log::info!(
+        "{} is the new root at {} ({} us)",
+        plan.name,
+        sysroot.path.display(),
+        u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    );
+    Ok(())
+}
+
+fn read_cmdline(options: &Options) -> Result<Cmdline> {
+    if let Some(cmdline) = &options.cmdline {
+        return Ok(Cmdline::new(cmdline.as_slice()));
+    }
+    let bytes = lookup::read(c"/proc/cmdline").and_then(|bytes| bytes.ok_or(Errno::NOENT));
+    bytes.map(Cmdline::new).map_err(|errno| {
+        Error::errno(Class::Cmdline, "read /proc/cmdline", errno)
+            .hint("mount /proc, or give the kernel command line as the second argument")
+    })
+}
+
+fn set_log_level(cmdline: &Cmdline) {
+    let name = "ostree.prepare-root.log";
+    let Some(value) = cmdline.value(name) else { return };
+    match kmsg::level(value) {
+        Some(level) => log::set_max_level(level),
+        None => log::warn!("{name}={} is none of debug, info, warn, error: ignored", value.escape_ascii()),
+    }
+}
+
+/// Prints an answer. A reader that closed its end does not want the rest.
+fn print(text: &str) -> Result<()> {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! One mount of the plan: a detached clone of the mount its source directory is in.
+
+use super::syscall::{self, Attributes, Propagation};
+use crate::deployment::Deployment;
+use crate::error::{Class, Error, Result};
+use crate::lookup;
+use crate::plan::{Access, Source, Step};
+use crate::sysroot::Sysroot;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+
+/// Clones the source of `step`: private, so that nothing we mount in it shows up elsewhere (under systemd every mount of
+/// the initramfs is shared), and with the access the plan gives. Options like `nosuid` stay.
+///
+/// # Errors
+/// [`Class::Incomplete`] if the directory is not there; [`Class::Mount`].
+pub fn clone(step: &Step, sysroot: &Sysroot, deployment: &Deployment) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let source = match &step.source {
+        Source::Deployment(path) => {
+            lookup::open_beneath(deployment.handle(), path.as_bytes(), flags | OFlags::NOFOLLOW)
+        }
+        Source::Physical(path) => lookup::open_beneath(sysroot.handle(), path, flags),
+    };
+    let source = source.map_err(|errno| {
+        let class =
+            if matches!(errno, Errno::NOENT | Errno::NOTDIR) { Class::Incomplete } else { Class::Mount };
+        Error::errno(class, format!("open what is to be mounted at {}", step.place()), errno)
+    })?;
+    let readonly = match step.access {
+        Access::Inherited => None,
+        Access::ReadOnly => Some(true),
+        Access::Writable => Some(false),
+    };
+    private_clone(&source, readonly, false)
+        .map_err(|errno| Error::errno(Class::Mount, format!("clone the mount for {}", step.place()), errno))
+}
+
+/// Clones the whole tree of mounts at `mount`, private.
+pub fn private_tree(mount: impl AsFd) -> rustix::io::Result<OwnedFd> {
+    private_clone(mount, None, true)
+}
+
+fn private_clone(source: impl AsFd, readonly: Option<bool>, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    let clone = rustix::mount::open_tree(source, c"", flags)?;
+    let attributes = Attributes { readonly, propagation: Some(Propagation::Private) };
+    syscall::mount_setattr(&clone, true, attributes)?;
+    Ok(clone)
+}

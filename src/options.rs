@@ -1,0 +1,132 @@
+//! The program's own command line.
+
+use crate::error::{Class, Error, Result};
+use crate::mount::Kernel;
+use lexopt::prelude::*;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// One line, shown with every usage error.
+pub const USAGE: &str = "usage: ostree-prepare-root [--dry-run [--json]] SYSROOT [KERNEL_CMDLINE]";
+
+/// The answer to `--help`.
+pub const HELP: &str = "\
+usage: ostree-prepare-root [OPTION]... SYSROOT [KERNEL_CMDLINE]
+
+Makes the OSTree deployment that ostree= names the root directory of the system
+about to boot. SYSROOT is where the initramfs mounted the physical root, usually
+/sysroot. KERNEL_CMDLINE is used in place of /proc/cmdline.
+
+  --dry-run           print what would be mounted, change nothing
+  --json              with --dry-run: print it for programs
+  --without FEATURE   do without a kernel feature: detached-tree (6.15), beneath (6.5);
+                      may be given more than once
+  --help, --version   print this, or the version
+
+Configuration:   /etc/ostree/prepare-root.conf, else /usr/lib/ostree/prepare-root.conf
+Kernel arguments: ostree=  androidboot.slot_suffix=  ostree.prepare-root.composefs=
+                  ostree.prepare-root.log=debug|info|warn|error
+Exit status: 0 done; 2 usage; 3 not permitted; 4 kernel command line; 5 configuration;
+             6 SYSROOT; 7 no such deployment; 8 deployment incomplete; 9 not supported;
+             10 mount failed; 11 /run; 12 a failure could not be undone
+";
+
+/// What the caller asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// Print [`HELP`].
+    Help,
+    /// Print the version.
+    Version,
+    /// Prepare the root.
+    Prepare(Options),
+}
+
+/// The arguments of a run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Where the physical root is mounted.
+    pub sysroot: PathBuf,
+    /// Replaces the contents of `/proc/cmdline`.
+    pub cmdline: Option<Vec<u8>>,
+    /// Print the plan and change nothing.
+    pub dry_run: bool,
+    /// Print the plan as JSON.
+    pub json: bool,
+    /// Kernel features that may be used.
+    pub kernel: Kernel,
+}
+
+/// Parses the arguments after the program's name.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation> {
+    parse_arguments(arguments)
+        .map_err(|error| Error::found(Class::Usage, "read the command line", error.to_string()).hint(USAGE))
+}
+
+fn parse_arguments(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> std::result::Result<Invocation, lexopt::Error> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let mut positional = Vec::new();
+    let (mut dry_run, mut json, mut kernel) = (false, false, Kernel::default());
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("help") | Short('h') => return Ok(Invocation::Help),
+            Long("version") => return Ok(Invocation::Version),
+            Long("dry-run") => dry_run = true,
+            Long("json") => json = true,
+            Long("without") => match parser.value()?.to_str() {
+                Some("detached-tree") => kernel.detached_tree = false,
+                Some("beneath") => kernel.beneath = false,
+                _ => return Err("--without takes detached-tree or beneath".into()),
+            },
+            Value(value) => positional.push(value),
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    if json && !dry_run {
+        return Err("--json goes with --dry-run".into());
+    }
+    let mut positional = positional.into_iter();
+    let (sysroot, cmdline) = match (positional.next(), positional.next(), positional.next()) {
+        (Some(sysroot), cmdline, None) => (PathBuf::from(sysroot), cmdline.map(OsStringExt::into_vec)),
+        (None, ..) => return Err("SYSROOT is missing".into()),
+        _ => return Err("more than two arguments".into()),
+    };
+    Ok(Invocation::Prepare(Options { sysroot, cmdline, dry_run, json, kernel }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_all(arguments: &[&str]) -> Result<Invocation> {
+        parse(arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn libostree_s_two_forms() {
+        let options = |cmdline: Option<&str>| {
+            Invocation::Prepare(Options {
+                sysroot: "/sysroot".into(),
+                cmdline: cmdline.map(|c| c.as_bytes().to_vec()),
+                dry_run: false,
+                json: false,
+                kernel: Kernel::default(),
+            })
+        };
+        assert_eq!(parse_all(&["/sysroot"]), Ok(options(None)));
+        assert_eq!(parse_all(&["/sysroot", "quiet ostree=/x"]), Ok(options(Some("quiet ostree=/x"))));
+    }
+
+    #[test]
+    fn wrong_use_is_a_usage_error_that_says_the_right_form() {
+        for wrong in [&[][..], &["a", "b", "c"], &["--frob", "a"], &["--json", "a"], &["--without", "x", "a"]]
+        {
+            let error = parse_all(wrong).expect_err("accepted");
+            assert_eq!(error.class(), Class::Usage);
+            assert!(error.to_string().ends_with(USAGE), "{error}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Policy: which mounts make the new root, and why. No system call happens here.
+
+pub mod print;
+
+use crate::booted::Booted;
+use crate::config::{Composefs, Config, MountHere, Root};
+use crate::deployment::Name;
+use crate::error::{Class, Error, Result};
+
+/// What planning needs to know of the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Which deployment it is.
+    pub name: Name,
+    /// Device number of its directory.
+    pub device: u64,
+    /// Inode number of its directory.
+    pub inode: u64,
+    /// The disk's `ostree/repo/config` has the legacy `[sysroot] readonly=true`, and it counts.
+    pub legacy_readonly: bool,
+    /// Directories every deployment has, but this one has not.
+    pub missing: Vec<&'static str>,
+    /// The stateroot has a `var` directory.
+    pub has_stateroot_var: bool,
+    /// The deployment has a `var` directory to mount on.
+    pub has_var: bool,
+    /// The deployment has a `boot` directory to mount on.
+    pub has_boot: bool,
+    /// `boot/loader` on the physical root is a link of OSTree's, so `/boot` is no partition of its own.
+    pub boot_on_physical_root: bool,
+    /// The deployment has a composefs image, `.ostree.cfs`.
+    pub composefs_image: bool,
+    /// `ostree admin unlock --hotfix` left a writable layer for `/usr`.
+    pub hotfix: bool,
+    /// The initramfs made `/run/ostree/initramfs-mount-var`, which also tells the generator to do nothing.
+    pub mount_var_marker: bool,
+    /// The generator will find the stateroot, which it must know for `var.mount`.
+    pub generator_finds_stateroot: bool,
+}
+
+/// What only the contents of the new root tell, which in a verified image are known late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// It has systemd and an `ostree-system-generator`.
+    pub generator: bool,
+    /// That generator makes a `boot.mount`.
+    pub generator_mounts_boot: bool,
+    /// `/etc/fstab` mounts `/var`.
+    pub fstab_var: bool,
+    /// `/etc/fstab` mounts `/boot`.
+    pub fstab_boot: bool,
+}
+
+/// The mounts that make the new root, in order, and what is announced of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The deployment that becomes the root.
+    pub name: Name,
+    /// The mounts; the first is the root itself.
+    pub steps: Vec<Step>,
+    /// The contents of `/run/ostree-booted`.
+    pub booted: Booted,
+    /// What a person should know although the boot goes on.
+    pub warnings: Vec<&'static str>,
+}
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Where, in the new root, without a leading slash.
+    pub at: Vec<u8>,
+    /// The directory that is mounted there.
+    pub source: Source,
+    /// Whether it can be written to.
+    pub access: Access,
+    /// Whether mounts below it propagate.
+    pub propagation: Propagation,
+    /// Left out unless this holds of the new root's contents.
+    pub only_if: Option<Condition>,
+    /// Why the mount exists, for people.
+    pub why: &'static str,
+}
+
+/// A directory on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the deployment, without a leading slash.
+    Deployment(&'static str),
+    /// In the physical root, without a leading slash.
+    Physical(Vec<u8>),
+}
+
+/// The write access a bind mount gives; other options are those of the mount it is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// That of the mount it is made from.
+    Inherited,
+    /// Read-only.
+    ReadOnly,
+    /// Writable, as far as the file system is.
+    Writable,
+}
+
+/// How mounts below propagate, `mount_namespaces(7)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// Not at all.
+    Private,
+    /// Among the copies of this mount.
+    Shared,
+}
+
+/// A question about the contents of the new root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nobody mounts `/var` after the switch to the new root.
+    NobodyElseMountsVar {
+        /// The generator knows the stateroot.
+        generator_finds_stateroot: bool,
+    },
+    /// Nobody mounts `/boot` after the switch to the new root.
+    NobodyElseMountsBoot,
+}
+
+impl Condition {
+    /// The answer.
+    pub fn holds(&self, contents: &Contents) -> bool {
+        match self {
+            Condition::NobodyElseMountsVar { generator_finds_stateroot } => {
+                let generated = contents.generator && *generator_finds_stateroot;
+                !contents.fstab_var && !generated
+            }
+            Condition::NobodyElseMountsBoot => !contents.fstab_boot && !contents.generator_mounts_boot,
+        }
+    }
+}
+
+impl Plan {
+    /// Decides the conditions.
+    pub fn settle(mut self, contents: &Contents) -> Plan {
+        self.steps.retain_mut(|step| step.only_if.take().is_none_or(|condition| condition.holds(contents)));
+        self
+    }
+
+    /// The conditions still open.
+    pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        self.steps.iter().filter_map(|step| step.only_if.as_ref())
+    }
+}
+
+/// Makes the plan.
+///
+/// # Errors
+/// [`Class::Unsupported`] for a configuration this version does not offer; [`Class::Config`] for one that contradicts
+/// itself; [`Class::Incomplete`] when a directory is missing.
+pub fn plan(config: &Config, facts: &Facts) -> Result<Plan> {
+    refuse_unsupported(config, facts)?;
+    let readonly = config.sysroot_readonly.unwrap_or(false) || facts.legacy_readonly;
+    let (var, boot) = (mounts_var(config, facts), mounts_boot(config, facts));
+    require_directories(facts, readonly || var.is_some(), var.is_some(), boot.is_some())?;
+
+    let step = |at: &[u8], source, access, why| Step {
+        at: at.to_vec(),
+        source,
+        access,
+        propagation: Propagation::Private,
+        only_if: None,
+        why,
+    };
+    let physical = |path: &[u8]| Source::Physical(path.to_vec());
+    let mut steps = vec![step(b"", Source::Deployment(""), Access::Inherited, "the deployment is the root")];
+    if readonly {
+        steps.push(step(
+            b"etc",
+            Source::Deployment("etc"),
+            Access::Writable,
+            "stays writable on a read-only root",
+        ));
+    }
+    steps.push(step(
+        b"usr",
+        Source::Deployment("usr"),
+        Access::ReadOnly,
+        "the operating system is not modified in place",
+    ));
+    let access = if readonly { Access::ReadOnly } else { Access::Inherited };
+    steps.push(step(b"sysroot", physical(b""), access, "the physical root, for ostree"));
+    if readonly {
+        let at = [b"sysroot/", &facts.name.var_path()[..]].concat();
+        let source = physical(&facts.name.var_path());
+        steps.push(step(&at, source, Access::Writable, "stays writable on a read-only physical root"));
+    }
+    if let Some(only_if) = var {
+        let access = if readonly { Access::Writable } else { Access::Inherited };
+        let why = "nobody else mounts the stateroot's var, or the configuration says here";
+        // Shared, so that mounts below /var reach the copies of it and not the stateroot: https://github.com/ostreedev/ostree/issues/2086
+        let var = step(b"var", physical(&facts.name.var_path()), access, why);
+        steps.push(Step { propagation: Propagation::Shared, only_if, ..var });
+    }
+    if let Some(only_if) = boot {
+        let why = "nobody else mounts /boot from the physical root, or the configuration says here";
+        steps.push(Step { only_if, ..step(b"boot", physical(b"boot"), Access::Inherited, why) });
+    }
+
+    let booted = Booted { device: facts.device, inode: facts.inode, sysroot_readonly: readonly };
+    let mut warnings = Vec::new();
+    if config.etc_transient {
+        warnings.push("[etc] transient=true has no effect without composefs and [sysroot] readonly=true");
+    }
+    if facts.hotfix {
+        warnings.push("the deployment has a hotfix layer (.usr-ovl-work): /usr is mounted without it");
+    }
+    Ok(Plan { name: facts.name.clone(), steps, booted, warnings })
+}
+
+/// `None`: not here. `Some(None)`: here. `Some(Some(condition))`: here if the condition holds.
+type Here = Option<Option<Condition>>;
+
+fn mounts_var(config: &Config, facts: &Facts) -> Here {
+    match config.var {
+        MountHere::No => None,
+        MountHere::Yes => Some(None),
+        MountHere::Auto if facts.mount_var_marker => Some(None),
+        MountHere::Auto => {
+            let generator_finds_stateroot = facts.generator_finds_stateroot;
+            Some(Some(Condition::NobodyElseMountsVar { generator_finds_stateroot }))
+        }
+    }
+}
+
+fn mounts_boot(config: &Config, facts: &Facts) -> Here {
+    match config.boot {
+        MountHere::No => None,
+        MountHere::Yes => Some(None),
+        MountHere::Auto if !facts.boot_on_physical_root || !facts.has_boot => None,
+        // The marker silences the generator, so nobody else will.
+        MountHere::Auto if facts.mount_var_marker => Some(None),
+        MountHere::Auto => Some(Some(Condition::NobodyElseMountsBoot)),
+    }
+}
+
+fn refuse_unsupported(config: &Config, facts: &Facts) -> Result<()> {
+    let refuse = |class, asked: &str, why: &str| Err(Error::found(class, format!("obey {asked}"), why));
+    let composefs = match config.composefs {
+        Composefs::Off => false,
+        Composefs::Maybe => facts.composefs_image,
+        Composefs::On | Composefs::Verity | Composefs::Signed => true,
+    };
+    if composefs {
+        return refuse(Class::Unsupported, "the composefs setting", "this version has no composefs");
+    }
+    if config.root != Root::Persistent {
+        return refuse(Class::Config, "[root] transient", "a transient root needs [composefs] enabled");
+    }
+    if config.etc_transient && (config.sysroot_readonly == Some(true) || facts.legacy_readonly) {
+        return refuse(Class::Unsupported, "[etc] transient=true", "this version has no transient /etc");
+    }
+    Ok(())
+}
+
+fn require_directories(facts: &Facts, stateroot_var: bool, var: bool, boot: bool) -> Result<()> {
+    let hint =
+        "the deployment was not written completely: choose another boot entry and deploy this one again";
+    let missing = |what: String| {
+        Err(Error::found(
+            Class::Incomplete,
+            format!("prepare {}", facts.name),
+            format!("{what} is missing or no directory"),
+        )
+        .hint(hint))
+    };
+    if !facts.missing.is_empty() {
+        return missing(format!("/{} of the deployment", facts.missing.join(", /")));
+    }
+    if stateroot_var && !facts.has_stateroot_var {
+        return missing(format!("/{} of the physical root", facts.name.var_path().escape_ascii()));
+    }
+    if var && !facts.has_var {
+        return missing("/var of the deployment".into());
+    }
+    if boot && !facts.has_boot {
+        return missing("/boot of the deployment".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! A plan in words (`--dry-run`) and as JSON (`--dry-run --json`).
+
+use super::{Access, Plan, Propagation, Source, Step};
+use std::fmt::Write;
+
+impl Step {
+    /// Where the mount ends up, as seen by the new system.
+    pub fn place(&self) -> String {
+        format!("/{}", self.at.escape_ascii())
+    }
+
+    fn source_text(&self) -> String {
+        match &self.source {
+            Source::Deployment("") => "the deployment".into(),
+            Source::Deployment(path) => format!("the deployment's {path}"),
+            Source::Physical(path) if path.is_empty() => "the physical root".into(),
+            Source::Physical(path) => format!("the physical root's {}", path.escape_ascii()),
+        }
+    }
+
+    /// The mount options that are set, the others being inherited.
+    fn options(&self) -> Vec<&'static str> {
+        let access = match self.access {
+            Access::Inherited => None,
+            Access::ReadOnly => Some("ro"),
+            Access::Writable => Some("rw"),
+        };
+        let propagation = match self.propagation {
+            Propagation::Private => "private",
+            Propagation::Shared => "shared",
+        };
+        access.into_iter().chain([propagation]).collect()
+    }
+}
+
+/// The plan for people: a line a mount, aligned.
+pub fn text(plan: &Plan) -> String {
+    let mut out = format!("{} becomes the root:\n", plan.name);
+    let rows: Vec<[String; 3]> =
+        plan.steps.iter().map(|step| [step.place(), step.options().join(","), step.source_text()]).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let (place_width, options_width, source_width) = (width(0), width(1), width(2));
+    for ([place, options, source], step) in rows.iter().zip(&plan.steps) {
+        let _ = writeln!(
+            out,
+            "  {place:place_width$}  {options:options_width$}  {source:source_width$}  ({})",
+            step.why
+        );
+    }
+    out
+}
+
+/// The plan for programs: one JSON object on one line. Bytes of paths that are not printable ASCII are escaped as in Rust (`\xNN`).
+pub fn json(plan: &Plan) -> String {
+    let step = |step: &Step| {
+        let (from, path) = match &step.source {
+            Source::Deployment(path) => ("deployment", path.as_bytes()),
+            Source::Physical(path) => ("physical-root", &path[..]),
+        };
+        object(&[
+            ("mount", string(&step.place())),
+            ("from", string(from)),
+            ("path", string(&format!("/{}", path.escape_ascii()))),
+            ("options", array(step.options().into_iter().map(string))),
+            ("why", string(step.why)),
+        ])
+    };
+    object(&[
+        ("stateroot", string(&plan.name.stateroot.escape_ascii().to_string())),
+        ("deployment", string(&plan.name.directory.escape_ascii().to_string())),
+        ("path", string(&format!("/{}", plan.name.path().escape_ascii()))),
+        ("sysroot-readonly", plan.booted.sysroot_readonly.to_string()),
+        ("mounts", array(plan.steps.iter().map(step))),
+        ("warnings", array(plan.warnings.iter().copied().map(string))),
+    ])
+}
+
+fn object(members: &[(&str, String)]) -> String {
+    let members: Vec<String> =
+        members.iter().map(|(name, value)| format!("{}:{value}", string(name))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+fn array(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(","))
+}
+
+/// A JSON string (RFC 8259, section 7).
+fn string(text: &str) -> String {
+    let mut out = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            '\0'..='\x1f' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(character));
+            }
+            _ => out.push(character),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_strings_are_escaped() {
+        assert_eq!(string("a\"b\\c\n\u{e9}"), "\"a\\\"b\\\\c\\u000a\u{e9}\"");
+    }
+}

@@ -1,0 +1,60 @@
+//! The physical root: the disk's root file system, as the initramfs mounted it. Opened once.
+
+use crate::error::{Class, Error, Result, printable};
+use crate::lookup;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The mounted physical root.
+#[derive(Debug)]
+pub struct Sysroot {
+    handle: OwnedFd,
+    /// Where it is mounted, without symbolic links.
+    pub path: PathBuf,
+    /// Neither the file system nor the mount is read-only.
+    pub writable: bool,
+    /// Device and inode number of its root directory.
+    pub identity: (u64, u64),
+}
+
+impl Sysroot {
+    /// Opens the physical root mounted at `path`.
+    ///
+    /// # Errors
+    /// [`Class::Sysroot`] when `path` is no directory, or not the root of a mount: nothing could be put in its place.
+    pub fn open(path: &Path) -> Result<Sysroot> {
+        let what = format!("open the physical root {}", printable(path.as_os_str().as_bytes()));
+        let fail = |errno| Error::errno(Class::Sysroot, &*what, errno);
+        let handle =
+            rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| {
+                    fail(errno).hint("was the root file system mounted? see root= on the kernel command line")
+                })?;
+        // STATX_ATTR_MOUNT_ROOT: since Linux 5.8, on every file system.
+        let stat =
+            rustix::fs::statx(&handle, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map_err(fail)?;
+        if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            return Err(Error::found(Class::Sysroot, what, "it is not a mount point")
+                .hint("SYSROOT is where the initramfs mounted the root file system"));
+        }
+        let path = lookup::canonical_path(handle.as_fd()).map_err(fail)?;
+        if path == Path::new("/") {
+            return Err(Error::found(
+                Class::Unsupported,
+                what,
+                "preparing / itself, without an initramfs, is not supported",
+            ));
+        }
+        let flags = rustix::fs::fstatvfs(&handle).map_err(fail)?.f_flag;
+        let stat = rustix::fs::fstat(&handle).map_err(fail)?;
+        let writable = !flags.contains(StatVfsMountFlags::RDONLY);
+        Ok(Sysroot { handle, path, writable, identity: (stat.st_dev, stat.st_ino) })
+    }
+
+    /// The root directory.
+    pub fn handle(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
