@@ -17,13 +17,15 @@ pub struct Booted {
 }
 
 impl Booted {
-    /// The bytes of the file.
-    pub fn serialise(&self) -> Vec<u8> {
-        gvariant::dictionary([
+    /// The bytes of the file. `transient_etc` is the directory with the writable layer of a transient `/etc`.
+    pub fn serialise(&self, transient_etc: Option<&str>) -> Vec<u8> {
+        let entries = [
             ("backing-root-device-inode", Value::Pair(self.device, self.inode)),
             ("root.transient", Value::Bool(false)),
             ("root.transient-ro", Value::Bool(false)),
             ("sysroot-ro", Value::Bool(self.sysroot_readonly)),
-        ])
+        ];
+        let transient_etc = transient_etc.map(|path| ("transient-etc", Value::Str(path.into())));
+        gvariant::dictionary(entries.into_iter().chain(transient_etc))
     }
 }

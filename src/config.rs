@@ -81,7 +81,7 @@ impl Config {
     /// value; [`Class::Cmdline`] as [`Cmdline::target`], and for an unknown value of `ostree.prepare-root.composefs=`.
     pub fn read(cmdline: &Cmdline) -> Result<Config> {
         for path in PATHS {
-            let name = path.to_string_lossy();
+            let name = printable(path.to_bytes());
             let bytes = lookup::read(path).map_err(|errno| {
                 Error::errno(Class::Config, format!("read {name}"), errno)
                     .hint("rebuild the initramfs with a readable file of at most 1 MiB, or without it")

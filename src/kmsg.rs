@@ -6,8 +6,8 @@
 //!   (`devkmsg_write` in `kernel/printk/printk.c`), so each line gets a `KernelLog`, and with it an open file, of its own.
 //! - A write longer than `PRINTKRB_RECORD_MAX` (1024 bytes with prefix) is EINVAL, so long messages are cut into pieces.
 
+use crate::lookup;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::io::Write;
 
 /// The name in front of every line.
 const NAME: &str = "ostree-prepare-root";
@@ -47,7 +47,7 @@ impl Log for Logger {
         let text = record.args().to_string();
         if record.level() <= Level::Warn {
             // Not eprintln!, which panics when the console fails.
-            let _ = writeln!(std::io::stderr(), "{NAME}: {text}");
+            let _ = lookup::write_all(rustix::stdio::stderr(), format!("{NAME}: {text}\n").as_bytes());
         }
         for line in lines(&text) {
             // A process without the right to log (a dry run by a user) has standard error and its exit status.

@@ -1,9 +1,9 @@
-//! Opening and reading files, such that nothing on the disk leads elsewhere, blocks, or fills the memory.
+//! Opening, reading and writing files, such that nothing on the disk leads elsewhere, blocks, or fills the memory.
 
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use std::ffi::{CStr, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -84,11 +84,32 @@ fn contents(file: rustix::io::Result<OwnedFd>) -> rustix::io::Result<Option<Vec<
     Ok(Some(bytes))
 }
 
+/// A path that leads to an open file: `/proc/self/fd/N`.
+pub fn descriptor_path(file: BorrowedFd<'_>) -> CString {
+    // Digits have no NUL in them.
+    CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default()
+}
+
+/// Writes all of `bytes`.
+///
+/// # Errors
+/// As `write(2)`.
+pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(file.as_fd(), bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 /// The path of an open file in this mount namespace, without symbolic links.
 ///
 /// # Errors
 /// As `readlink(2)` of `/proc/self/fd/N`: ENOENT without `/proc`.
 pub fn canonical_path(file: BorrowedFd<'_>) -> rustix::io::Result<PathBuf> {
-    let link = rustix::fs::readlinkat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new())?;
+    let link = rustix::fs::readlinkat(CWD, descriptor_path(file).as_c_str(), Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(link.into_bytes())))
 }

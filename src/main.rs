@@ -11,7 +11,6 @@ use prepare_root::options::{self, Invocation, Options};
 use prepare_root::sysroot::Sysroot;
 use prepare_root::{generator, journal, kmsg, lookup, mount, plan};
 use rustix::io::Errno;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -43,11 +42,7 @@ fn prepare(options: &Options, start: Instant) -> Result<()> {
     // resolve
     let sysroot = Sysroot::open(&options.sysroot)?;
     let Some(deployment) = Deployment::resolve(&config, &sysroot)? else {
-        log::info!(
-            "{} already is the root that {} names: nothing to do",
-            sysroot.path.display(),
-            config.target
-        );
+        log::info!("{} already is the root that {} names: nothing to do", sysroot, config.target);
         return Ok(());
     };
 
@@ -78,7 +73,7 @@ fn prepare(options: &Options, start: Instant) -> Result<()> {
     log::info!(
         "{} is the new root at {} ({} us)",
         plan.name,
-        sysroot.path.display(),
+        sysroot,
         u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
     );
     Ok(())
@@ -106,6 +101,6 @@ fn set_log_level(cmdline: &Cmdline) {
 
 /// Prints an answer. A reader that closed its end does not want the rest.
 fn print(text: &str) -> Result<()> {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = lookup::write_all(rustix::stdio::stdout(), text.as_bytes());
     Ok(())
 }

@@ -88,6 +88,8 @@ pub enum Source {
     Deployment(&'static str),
     /// In the physical root, without a leading slash.
     Physical(Vec<u8>),
+    /// In the deployment, covered by a writable layer that lasts until reboot.
+    TransientOver(&'static str),
 }
 
 /// The write access a bind mount gives; other options are those of the mount it is made from.
@@ -142,6 +144,11 @@ impl Plan {
         self
     }
 
+    /// `/etc` is to be transient.
+    pub fn transient_etc(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.source, Source::TransientOver(_)))
+    }
+
     /// The conditions still open.
     pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
         self.steps.iter().filter_map(|step| step.only_if.as_ref())
@@ -169,7 +176,14 @@ pub fn plan(config: &Config, facts: &Facts) -> Result<Plan> {
     };
     let physical = |path: &[u8]| Source::Physical(path.to_vec());
     let mut steps = vec![step(b"", Source::Deployment(""), Access::Inherited, "the deployment is the root")];
-    if readonly {
+    if readonly && config.etc_transient {
+        steps.push(step(
+            b"etc",
+            Source::TransientOver("usr/etc"),
+            Access::Inherited,
+            "changes last until reboot",
+        ));
+    } else if readonly {
         steps.push(step(
             b"etc",
             Source::Deployment("etc"),
@@ -204,7 +218,7 @@ pub fn plan(config: &Config, facts: &Facts) -> Result<Plan> {
 
     let booted = Booted { device: facts.device, inode: facts.inode, sysroot_readonly: readonly };
     let mut warnings = Vec::new();
-    if config.etc_transient {
+    if config.etc_transient && !readonly {
         warnings.push("[etc] transient=true has no effect without composefs and [sysroot] readonly=true");
     }
     if facts.hotfix {
@@ -251,9 +265,6 @@ fn refuse_unsupported(config: &Config, facts: &Facts) -> Result<()> {
     }
     if config.root != Root::Persistent {
         return refuse(Class::Config, "[root] transient", "a transient root needs [composefs] enabled");
-    }
-    if config.etc_transient && (config.sysroot_readonly == Some(true) || facts.legacy_readonly) {
-        return refuse(Class::Unsupported, "[etc] transient=true", "this version has no transient /etc");
     }
     Ok(())
 }

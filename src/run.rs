@@ -1,14 +1,14 @@
-//! The files under `/run` that tell the running system how it was prepared. All of them, or none.
+//! What we leave under `/run`: it tells the running system how it was prepared. All of it, or nothing.
 
 use crate::booted::Booted;
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// Marks an OSTree system for the generator and others.
-const RUN_OSTREE: &CStr = c"/run/ostree";
+const OSTREE: &CStr = c"/run/ostree";
 /// Nobody but us has business in there.
 const PRIVATE: &CStr = c"/run/ostree/.private";
 /// What was prepared.
@@ -16,72 +16,111 @@ const BOOTED: &CStr = c"/run/ostree-booted";
 /// [`BOOTED`] until it is complete.
 const BOOTED_PARTIAL: &CStr = c"/run/.ostree-booted.partial";
 
-/// What was made under `/run`, so that it can be taken back.
+/// What was made under `/run`. Dropped without [`keep`](RunFiles::keep), it is taken back.
 #[derive(Debug, Default)]
 pub struct RunFiles {
-    directories: Vec<&'static CStr>,
-    booted: Option<Previous>,
+    made: Vec<Made>,
 }
 
-/// The file that ours replaced, if any.
-type Previous = Option<Vec<u8>>;
+#[derive(Debug)]
+enum Made {
+    Directory(CString),
+    /// The contents of the file that ours replaced, if any.
+    Booted(Option<Vec<u8>>),
+}
+
+/// The writable layer of a transient `/etc`: a directory of its own for every run, with `upper` and `work` in it.
+#[derive(Debug)]
+pub struct TransientEtc {
+    /// The directory; `ostree-remount` looks for `upper` in it.
+    pub path: String,
+}
 
 impl RunFiles {
-    /// Makes the directories and writes `/run/ostree-booted`.
+    /// Makes `/run/ostree` and its private directory.
     ///
     /// # Errors
-    /// [`Class::Run`]; whatever was made is gone again.
-    pub fn write(booted: &Booted) -> Result<RunFiles> {
+    /// [`Class::Run`]
+    pub fn new() -> Result<RunFiles> {
         let mut files = RunFiles::default();
-        match files.make(booted) {
-            Ok(()) => Ok(files),
-            Err(error) => {
-                files.undo();
-                Err(error)
-            }
-        }
+        files.directory(OSTREE, 0o755)?;
+        files.directory(PRIVATE, 0)?;
+        Ok(files)
     }
 
-    fn make(&mut self, booted: &Booted) -> Result<()> {
-        self.directory(RUN_OSTREE, Mode::from_raw_mode(0o755))?;
-        self.directory(PRIVATE, Mode::empty())?;
+    /// Makes the directories for a transient `/etc`.
+    ///
+    /// # Errors
+    /// [`Class::Run`]
+    pub fn transient_etc(&mut self) -> Result<TransientEtc> {
+        // Unlike the directory of a run before (soft-reboot). It need not be a secret: /run/ostree is root's.
+        for suffix in std::process::id().. {
+            let path = format!("/run/ostree/transient-etc.{suffix:06}");
+            if self.directory(&c_string(&path), 0o700)? {
+                self.directory(&c_string(&format!("{path}/upper")), 0o755)?;
+                self.directory(&c_string(&format!("{path}/work")), 0o755)?;
+                // Overlayfs makes this one; it is listed to be taken back.
+                self.made.push(Made::Directory(c_string(&format!("{path}/work/work"))));
+                return Ok(TransientEtc { path });
+            }
+        }
+        Err(Error::errno(Class::Run, "create /run/ostree/transient-etc.*", Errno::EXIST))
+    }
+
+    /// Writes `/run/ostree-booted`.
+    ///
+    /// # Errors
+    /// [`Class::Run`]
+    pub fn write_booted(&mut self, booted: &Booted, transient_etc: Option<&TransientEtc>) -> Result<()> {
         let previous = lookup::read(BOOTED).ok().flatten();
-        replace_booted(&booted.serialise()).map_err(|errno| {
-            Error::errno(Class::Run, format!("write {}", BOOTED.to_string_lossy()), errno)
+        replace_booted(&booted.serialise(transient_etc.map(|etc| etc.path.as_str()))).map_err(|errno| {
+            Error::errno(Class::Run, format!("write {}", printable(BOOTED.to_bytes())), errno)
         })?;
-        self.booted = Some(previous);
+        self.made.push(Made::Booted(previous));
         Ok(())
     }
 
-    fn directory(&mut self, path: &'static CStr, mode: Mode) -> Result<()> {
-        let fail = |errno| Error::errno(Class::Run, format!("create {}", path.to_string_lossy()), errno);
+    /// The new root is in place: what was made stays.
+    pub fn keep(mut self) {
+        self.made.clear();
+    }
+
+    /// Makes a directory; `false` if it was there already.
+    fn directory(&mut self, path: &CStr, mode: u32) -> Result<bool> {
+        let fail = |errno| Error::errno(Class::Run, format!("create {}", printable(path.to_bytes())), errno);
+        let mode = Mode::from_raw_mode(mode);
         match rustix::fs::mkdirat(CWD, path, mode) {
-            Ok(()) => self.directories.push(path),
-            Err(Errno::EXIST) => return Ok(()),
+            Ok(()) => self.made.push(Made::Directory(path.into())),
+            Err(Errno::EXIST) => return Ok(false),
             Err(errno) => return Err(fail(errno)),
         }
         // The mode must not depend on the caller's umask.
-        rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()).map_err(fail)
+        rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()).map_err(fail)?;
+        Ok(true)
     }
+}
 
-    /// Takes everything back. What cannot be taken back is logged: it is the lesser problem of a failed boot.
-    pub fn undo(self) {
-        let result = match self.booted {
-            Some(Some(previous)) => replace_booted(&previous),
-            Some(None) => rustix::fs::unlink(BOOTED),
-            None => Ok(()),
-        };
-        report(BOOTED, result);
-        for path in self.directories.iter().rev() {
-            report(path, rustix::fs::rmdir(*path));
+impl Drop for RunFiles {
+    /// What cannot be taken back is logged: it is the lesser problem of a failed boot.
+    fn drop(&mut self) {
+        for made in self.made.drain(..).rev() {
+            let (path, result) = match &made {
+                Made::Directory(path) => (path.as_c_str(), rustix::fs::rmdir(path.as_c_str())),
+                Made::Booted(Some(previous)) => (BOOTED, replace_booted(previous)),
+                Made::Booted(None) => (BOOTED, rustix::fs::unlink(BOOTED)),
+            };
+            if let Err(errno) = result
+                && errno != Errno::NOENT
+            {
+                log::warn!("take back {}: {}", printable(path.to_bytes()), describe(errno));
+            }
         }
     }
 }
 
-fn report(path: &CStr, result: rustix::io::Result<()>) {
-    if let Err(errno) = result {
-        log::warn!("take back {}: {}", path.to_string_lossy(), crate::error::describe(errno));
-    }
+/// Our own paths have no NUL in them; if one had, the empty path would be refused by every call.
+fn c_string(path: &str) -> CString {
+    CString::new(path).unwrap_or_default()
 }
 
 /// Readers see the old file or the new one, never a part.
@@ -98,13 +137,5 @@ fn write_partial(bytes: &[u8]) -> rustix::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, BOOTED_PARTIAL, flags, mode)?;
     rustix::fs::fchmod(&file, mode)?;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match rustix::io::write(&file, rest) {
-            Ok(count) => rest = &rest[count..],
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
+    lookup::write_all(&file, bytes)
 }

@@ -19,6 +19,13 @@ pub struct Sysroot {
     pub identity: (u64, u64),
 }
 
+impl std::fmt::Display for Sysroot {
+    /// Where it is mounted.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&printable(self.path.as_os_str().as_bytes()))
+    }
+}
+
 impl Sysroot {
     /// Opens the physical root mounted at `path`.
     ///

@@ -4,14 +4,12 @@
 //! tree is assembled in a mount namespace of our own instead: private, gone without a trace if we
 //! die, and cloned as a whole when it is complete. Either way nothing is visible until [`swap`](super::swap).
 
-use super::Kernel;
 use super::clone::{clone, private_tree};
 use super::syscall::{self, Attributes, Propagation};
-use crate::deployment::Deployment;
+use super::{Disk, Kernel};
 use crate::error::{Class, Error, Result};
 use crate::lookup;
 use crate::plan::{Plan, Step};
-use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -23,11 +21,11 @@ use std::ffi::CStr;
 ///
 /// # Errors
 /// As [`clone`], and [`Class::Mount`]. Nothing visible has changed.
-pub fn assemble(plan: &Plan, sysroot: &Sysroot, deployment: &Deployment, kernel: Kernel) -> Result<OwnedFd> {
+pub fn assemble(plan: &Plan, disk: &Disk<'_>, kernel: Kernel) -> Result<OwnedFd> {
     // All clones are made first: inside another namespace the handles on the disk could not be cloned any more.
     let mut pieces = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
-        pieces.push((step, clone(step, sysroot, deployment)?));
+        pieces.push((step, clone(step, disk)?));
     }
     let mut pieces = pieces.into_iter();
     let Some((_, root)) = pieces.next() else {

@@ -1,11 +1,10 @@
 //! One mount of the plan: a detached clone of the mount its source directory is in.
 
 use super::syscall::{self, Attributes, Propagation};
-use crate::deployment::Deployment;
+use super::{Disk, overlay};
 use crate::error::{Class, Error, Result};
 use crate::lookup;
 use crate::plan::{Access, Source, Step};
-use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -16,19 +15,22 @@ use rustix::mount::OpenTreeFlags;
 ///
 /// # Errors
 /// [`Class::Incomplete`] if the directory is not there; [`Class::Mount`].
-pub fn clone(step: &Step, sysroot: &Sysroot, deployment: &Deployment) -> Result<OwnedFd> {
+pub fn clone(step: &Step, disk: &Disk<'_>) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let source = match &step.source {
-        Source::Deployment(path) => {
-            lookup::open_beneath(deployment.handle(), path.as_bytes(), flags | OFlags::NOFOLLOW)
+        Source::Deployment(path) | Source::TransientOver(path) => {
+            lookup::open_beneath(disk.deployment.handle(), path.as_bytes(), flags | OFlags::NOFOLLOW)
         }
-        Source::Physical(path) => lookup::open_beneath(sysroot.handle(), path, flags),
+        Source::Physical(path) => lookup::open_beneath(disk.sysroot.handle(), path, flags),
     };
     let source = source.map_err(|errno| {
         let class =
             if matches!(errno, Errno::NOENT | Errno::NOTDIR) { Class::Incomplete } else { Class::Mount };
         Error::errno(class, format!("open what is to be mounted at {}", step.place()), errno)
     })?;
+    if let (Source::TransientOver(_), Some(etc)) = (&step.source, disk.transient_etc) {
+        return overlay::mount(source.as_fd(), &etc.path, &step.place());
+    }
     let readonly = match step.access {
         Access::Inherited => None,
         Access::ReadOnly => Some(true),

@@ -11,7 +11,7 @@ use crate::error::{Class, Error, Result, describe};
 use crate::lookup;
 use crate::plan::{self, Plan};
 use crate::sysroot::Sysroot;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
@@ -28,11 +28,11 @@ pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
             | MoveMountFlags::MOVE_MOUNT_BENEATH;
         match rustix::mount::move_mount(tree, c"", sysroot.handle(), c"", flags) {
             Ok(()) => return uncover(sysroot),
-            Err(Errno::INVAL) => log::debug!("this kernel mounts nothing beneath {}", sysroot.path.display()),
+            Err(Errno::INVAL) => log::debug!("this kernel mounts nothing beneath {}", sysroot),
             Err(errno) => {
                 return Err(Error::errno(
                     Class::Mount,
-                    format!("mount the new root beneath {}", sysroot.path.display()),
+                    format!("mount the new root beneath {}", sysroot),
                     errno,
                 ));
             }
@@ -44,15 +44,14 @@ pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
 /// Takes the old mount off the new one.
 fn uncover(sysroot: &Sysroot) -> Result<()> {
     detach(sysroot.handle()).map_err(|errno| {
-        Error::errno(Class::Undo, format!("detach {} from above the new root", sysroot.path.display()), errno)
+        Error::errno(Class::Undo, format!("detach {} from above the new root", sysroot), errno)
             .hint("the physical root is still what is seen there; the new root is hidden beneath it")
     })
 }
 
 /// Takes the old mount off and puts the new one on.
 fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
-    let place = sysroot.path.display();
-    let fail = |operation: &str, errno| Error::errno(Class::Mount, format!("{operation} {place}"), errno);
+    let fail = |operation: &str, errno| Error::errno(Class::Mount, format!("{operation} {sysroot}"), errno);
     let (Some(parent), Some(name)) = (sysroot.path.parent(), sysroot.path.file_name()) else {
         return Err(fail("replace", Errno::INVAL));
     };
@@ -66,8 +65,8 @@ fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
         Ok(()) => Err(fail("mount the new root at", errno)),
         Err(again) => {
             let found = format!("{}; putting the physical root back: {}", describe(errno), describe(again));
-            Err(Error::found(Class::Undo, format!("mount the new root at {place}"), found).hint(format!(
-                "nothing is mounted at {place} now: mount the root file system there and run this again"
+            Err(Error::found(Class::Undo, format!("mount the new root at {sysroot}"), found).hint(format!(
+                "nothing is mounted at {sysroot} now: mount the root file system there and run this again"
             )))
         }
     }
@@ -80,7 +79,7 @@ fn attach(tree: &OwnedFd, parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<
 /// Detaches a mount that nothing covers. (The call follows the path to the topmost mount there; with the handle of a covered
 /// one it would take the cover off.)
 fn detach(mount: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    rustix::mount::unmount(format!("/proc/self/fd/{}", mount.as_raw_fd()), UnmountFlags::DETACH)
+    rustix::mount::unmount(lookup::descriptor_path(mount).as_c_str(), UnmountFlags::DETACH)
 }
 
 /// Gives every mount of the new root its propagation: attached below a shared mount, all became shared.

@@ -13,6 +13,7 @@ impl Step {
         match &self.source {
             Source::Deployment("") => "the deployment".into(),
             Source::Deployment(path) => format!("the deployment's {path}"),
+            Source::TransientOver(path) => format!("a transient layer over the deployment's {path}"),
             Source::Physical(path) if path.is_empty() => "the physical root".into(),
             Source::Physical(path) => format!("the physical root's {}", path.escape_ascii()),
         }
@@ -56,6 +57,7 @@ pub fn json(plan: &Plan) -> String {
         let (from, path) = match &step.source {
             Source::Deployment(path) => ("deployment", path.as_bytes()),
             Source::Physical(path) => ("physical-root", &path[..]),
+            Source::TransientOver(path) => ("transient-layer-over-deployment", path.as_bytes()),
         };
         object(&[
             ("mount", string(&step.place())),

@@ -61,6 +61,14 @@ fn a_read_only_physical_root_by_configuration_or_legacy_flag() {
 }
 
 #[test]
+fn a_transient_etc_needs_a_read_only_physical_root() {
+    let transient = plan(&config("[sysroot]\nreadonly=1\n[etc]\ntransient=1\n"), &facts()).unwrap();
+    assert_eq!(transient.steps[1].source, Source::TransientOver("usr/etc"));
+    assert!(transient.transient_etc() && transient.warnings.is_empty());
+    assert!(!plan(&config("[etc]\ntransient=1\n"), &facts()).unwrap().transient_etc());
+}
+
+#[test]
 fn boot_is_mounted_where_the_generator_does_not() {
     assert_eq!(mounts("", &facts(), &TRIXIE), "/ /usr:ro /sysroot /boot");
     assert_eq!(mounts("", &facts(), &Contents { fstab_boot: true, ..TRIXIE }), "/ /usr:ro /sysroot");
@@ -126,7 +134,6 @@ fn refusals() {
     }
     assert_eq!(class("[composefs]\nenabled=maybe\n", &image), Err(Class::Unsupported));
     assert_eq!(class("[root]\ntransient=true\n", &facts()), Err(Class::Config));
-    assert_eq!(class("[etc]\ntransient=1\n[sysroot]\nreadonly=1\n", &facts()), Err(Class::Unsupported));
     assert_eq!(class("", &Facts { missing: vec!["usr"], ..facts() }), Err(Class::Incomplete));
     let no_var = Facts { has_stateroot_var: false, ..facts() };
     assert_eq!(class("[var]\nmount=false\n", &no_var), Ok(()));
