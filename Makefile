@@ -1,22 +1,50 @@
-# The handful of commands people type. `make help` lists them.
-#
-#   make boot    boot a real Debian OSTree system in QEMU with our program in its initramfs
-#   make test    everything: format, lints, unit, namespace and QEMU tests
-#   make check   the same without QEMU, in a few minutes
-#   make install DESTDIR= PREFIX=/usr
+# The handful of commands people type; `make` alone lists them.
 
-PREFIX  ?= /usr
-DESTDIR ?=
-TARGET  ?= $(shell uname -m)-unknown-linux-musl
-BIN     := target/$(TARGET)/release/ostree-prepare-root
+PREFIX    ?= /usr
+DESTDIR   ?=
+ARCH      ?= $(shell uname -m)
+TARGET    ?= $(ARCH)-unknown-linux-musl
+BIN       ?= target/$(TARGET)/release/ostree-prepare-root
+QEMU_TOOL := cargo run --quiet --release --locked --package prepare-root-qemu --
+LIBDIR    := $(DESTDIR)$(PREFIX)/lib
+MANDIR    := $(DESTDIR)$(PREFIX)/share/man
 
-.PHONY: build install
+.PHONY: help build boot test check matrix install dependencies
+
+help:
+	@echo 'make boot      boot a Debian OSTree system in QEMU with our program in its initramfs'
+	@echo '               (SUITE=trixie|forky, ARGS=--console to watch)'
+	@echo 'make test      everything: format, lints, unit tests, comparison with libostree, QEMU'
+	@echo 'make check     the same without QEMU and with a selection of the comparison: minutes'
+	@echo 'make matrix    the QEMU scenarios that make test leaves out'
+	@echo 'make build     the static program: $(BIN)'
+	@echo 'make install   put program, dracut module and manual pages below DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)'
+
 build:
-	cargo build --release --locked --target $(TARGET)
+	cargo build --release --locked --package prepare-root --target $(TARGET)
+
+SUITE ?= trixie
+boot: dependencies build
+	$(QEMU_TOOL) boot --suite $(SUITE) $(ARGS)
+
+test: dependencies
+	tests/run test
+
+check: dependencies
+	tests/run check
+
+matrix: dependencies build
+	$(QEMU_TOOL) test matrix
+
+# Says what it installs: Debian packages and Rust targets that are not there yet.
+dependencies:
+	@tests/install-dependencies
 
 install:
-	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/lib/prepare-root/ostree-prepare-root
-	install -d $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/40ostree
-	install -m 0755 dracut/40ostree/*.sh $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/40ostree/
-	install -m 0644 dracut/40ostree/*.service $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/40ostree/
-	install -D -m 0644 dracut/50-prepare-root.conf $(DESTDIR)$(PREFIX)/lib/dracut/dracut.conf.d/50-prepare-root.conf
+	install -D -m 0755 $(BIN) $(LIBDIR)/prepare-root/ostree-prepare-root
+	install -d $(LIBDIR)/dracut/modules.d/40ostree
+	install -m 0755 dracut/40ostree/*.sh $(LIBDIR)/dracut/modules.d/40ostree/
+	install -m 0644 dracut/40ostree/*.service $(LIBDIR)/dracut/modules.d/40ostree/
+	install -D -m 0644 dracut/50-prepare-root.conf $(LIBDIR)/dracut/dracut.conf.d/50-prepare-root.conf
+	install -D -m 0644 docs/ostree-prepare-root.8 $(MANDIR)/man8/ostree-prepare-root.8
+	install -D -m 0644 docs/prepare-root.conf.5 $(MANDIR)/man5/prepare-root.conf.5

@@ -1,0 +1,289 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Builds initramfs images with the dracut and the kernel of a Debian tree and looks at what is in them.
+#
+#   dracut/test.sh TREE [PROGRAM]      as root; TREE (mmdebstrap ... dracut linux-image-...) is not changed
+#
+# PROGRAM stands for ostree-prepare-root; nothing runs it here, so any static program will do.
+
+set -u
+
+if (($# < 1)); then
+    echo "usage: ${0##*/} TREE [PROGRAM]" >&2
+    exit 2
+fi
+# The mounts below are nobody else's.
+if [[ ${OSTREE_DRACUT_TEST-} != unshared ]]; then
+    OSTREE_DRACUT_TEST=unshared exec unshare --mount --propagation private "$0" "$@"
+fi
+
+here=$(realpath "${BASH_SOURCE[0]%/*}")
+tree=$(realpath "$1")
+program=$(realpath "${2:-$here/../target/$(uname -m)-unknown-linux-musl/release/ostree-prepare-root}")
+if [[ ! -x $program ]]; then
+    echo "$program: no such program; make build, or name one" >&2
+    exit 2
+fi
+for kernel in "$tree"/usr/lib/modules/*; do kernel=${kernel##*/}; done
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mount -t tmpfs -o mode=0755 tmpfs "$work"
+root=$work/root
+passed=0 failed=0
+names=()
+
+# --- one test ---------------------------------------------------------------------------------
+
+# Every test begins with the tree as it is plus `make install`, without any configuration.
+fresh() {
+    if mountpoint -q "$root"; then
+        umount --recursive "$root"
+    fi
+    rm -rf "$work/upper" "$work/work"
+    mkdir -p "$root" "$work/upper" "$work/work"
+    mount -t overlay -o "lowerdir=$tree,upperdir=$work/upper,workdir=$work/work" overlay "$root"
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    mount --rbind /sys "$root/sys"
+    rm -f "$root"/etc/ostree/prepare-root.conf "$root"/usr/lib/ostree/prepare-root.conf
+    make --silent --directory "$here/.." install DESTDIR="$root" BIN="$program" > /dev/null
+}
+
+configure() {
+    mkdir -p "$root/etc/ostree"
+    printf '%b' "$1" > "$root/etc/ostree/prepare-root.conf"
+}
+
+without_driver() {
+    find "$root/usr/lib/modules" -name "$1.ko*" -delete
+    depmod --basedir "$root/usr" "$kernel" 2> /dev/null || chroot "$root" depmod "$kernel"
+}
+
+# Runs dracut; its output is in $work/log, the files of the image in $work/image.
+build() {
+    rm -rf "$work/image"
+    chroot "$root" dracut --force --no-compress --no-early-microcode --kver "$kernel" "$@" /tmp/image \
+        > "$work/log" 2>&1 || return
+    # An image can be several archives one after the other, lsinitrd knows.
+    mkdir "$root/tmp/unpacked"
+    chroot "$root" sh -c 'cd /tmp/unpacked && lsinitrd --unpack /tmp/image' >> "$work/log" 2>&1 || return
+    mv "$root/tmp/unpacked" "$work/image"
+}
+
+refuses() {
+    local pattern=$1
+    shift
+    if build "$@"; then
+        echo "dracut succeeded"
+        return 1
+    fi
+    grep -q "$pattern" "$work/log" || {
+        echo "dracut did not say: $pattern"
+        return 1
+    }
+}
+
+has() {
+    local file
+    for file in "$@"; do
+        [[ -e $work/image/$file || -L $work/image/$file ]] || {
+            echo "$file is not in the image"
+            return 1
+        }
+    done
+}
+
+lacks() {
+    local file
+    for file in "$@"; do
+        [[ ! -e $work/image/$file && ! -L $work/image/$file ]] || {
+            echo "$file is in the image"
+            return 1
+        }
+    done
+}
+
+has_driver() {
+    local driver
+    for driver in "$@"; do
+        [[ $(find "$work/image/usr/lib/modules/" -name "$driver.ko*") ]] || {
+            echo "driver $driver is not in the image"
+            return 1
+        }
+    done
+}
+
+same() {
+    cmp "$1" "$work/image/$2"
+}
+
+our_program() {
+    same "$program" usr/lib/ostree/ostree-prepare-root
+}
+
+# --- the tests --------------------------------------------------------------------------------
+
+unit=usr/lib/systemd/system/ostree-prepare-root.service
+wants=usr/lib/systemd/system/initrd-root-fs.target.wants/ostree-prepare-root.service
+hook=var/lib/dracut/hooks/pre-pivot/00-boot-ostree-deployment.sh
+small=(--no-hostonly --modules "ostree shell-interpreter")
+
+# The tree may have ostree-boot's module as well; then this also shows that ours is the one used.
+test_default_image() {
+    configure '[composefs]\nenabled=yes\n'
+    build --no-hostonly \
+        && our_program && same "$here/40ostree/ostree-prepare-root.service" "$unit" \
+        && has "$wants" && same "$root/etc/ostree/prepare-root.conf" etc/ostree/prepare-root.conf \
+        && lacks "$hook" && has_driver overlay erofs loop \
+        && [[ $(grep -cx ostree "$work/image/usr/lib/dracut/modules.txt") == 1 ]] \
+        && [[ $(readlink -f "$work/image/$wants") == "$work/image/$unit" ]]
+}
+
+test_add_ostree_hostonly() {
+    rm -f "$root"/etc/dracut.conf.d/ostree.conf
+    build --hostonly --add ostree --modules "systemd-initrd" && our_program \
+        && same "$here/40ostree/ostree-prepare-root.service" "$unit" && has "$wants" && has_driver overlay erofs loop
+}
+
+test_without_systemd() {
+    build --no-hostonly --omit "systemd systemd-initrd dracut-systemd" \
+        && our_program && same "$here/40ostree/boot-ostree-deployment.sh" "$hook" && [[ -x $work/image/$hook ]] \
+        && has init usr/bin/dracut-getarg && lacks "$unit" "$wants"
+}
+
+test_config_of_usr_and_key() {
+    configure '[composefs]\nenabled = signed \nkeypath=/etc/keys/signing key.pub\n'
+    mv "$root/etc/ostree/prepare-root.conf" "$root/usr/lib/ostree/prepare-root.conf"
+    mkdir -p "$root/etc/keys"
+    echo AAAA > "$root/etc/keys/signing key.pub"
+    build "${small[@]}" && has usr/lib/ostree/prepare-root.conf "etc/keys/signing key.pub" && lacks etc/ostree/prepare-root.conf
+}
+
+test_etc_replaces_usr() {
+    mkdir -p "$root/usr/lib/ostree"
+    printf '[composefs]\nenabled=signed\n' > "$root/usr/lib/ostree/prepare-root.conf"
+    configure '[composefs]\nenabled=no\n'
+    without_driver erofs
+    build "${small[@]}" && has usr/lib/ostree/prepare-root.conf etc/ostree/prepare-root.conf
+}
+
+test_program_missing_is_fatal() {
+    rm "$root/usr/lib/prepare-root/ostree-prepare-root"
+    refuses 'ostree-prepare-root is missing: reinstall' "${small[@]}"
+}
+
+test_program_missing_is_fatal_without_a_kernel() {
+    rm "$root/usr/lib/prepare-root/ostree-prepare-root"
+    refuses 'ostree-prepare-root is missing: reinstall' "${small[@]}" --no-kernel
+}
+
+test_composefs_without_erofs_is_fatal() {
+    configure '[composefs]\nenabled=no\n[composefs]\nenabled=true'
+    without_driver erofs
+    refuses "prepare-root.conf needs drivers that kernel $kernel lacks: erofs$" "${small[@]}"
+}
+
+test_composefs_without_erofs_needs_no_kernel() {
+    configure '[composefs]\nenabled=yes\n'
+    without_driver erofs
+    build "${small[@]}" --no-kernel && our_program
+}
+
+test_omitted_driver_is_fatal() {
+    configure '[composefs]\nenabled=verity\n'
+    refuses "lacks: erofs$" "${small[@]}" --omit-drivers erofs
+}
+
+test_built_in_driver_counts() {
+    configure '[composefs]\nenabled=yes\n'
+    without_driver erofs
+    without_driver loop
+    echo kernel/fs/erofs/erofs.ko >> "$root/usr/lib/modules/$kernel/modules.builtin"
+    build "${small[@]}" && our_program
+}
+
+test_plain_machine_needs_no_drivers() {
+    without_driver erofs
+    without_driver overlay
+    without_driver loop
+    build "${small[@]}" && our_program && ! grep -q 'ostree: ' "$work/log"
+}
+
+test_maybe_without_erofs_warns() {
+    configure '[composefs]\nenabled=maybe\n'
+    without_driver erofs
+    build "${small[@]}" && grep -q 'lacks overlay or erofs' "$work/log"
+}
+
+test_transient_etc_without_overlay_is_fatal() {
+    configure '[etc]\ntransient=true\n'
+    without_driver erofs
+    without_driver overlay
+    refuses "lacks: overlay$" "${small[@]}"
+}
+
+test_signed_without_key_is_fatal() {
+    configure '# [composefs]\n[composefs]\r\nenabled=signed\r\n'
+    refuses 'needs public keys, and /etc/ostree/initramfs-root-binding.key is missing' "${small[@]}"
+}
+
+test_kernel_only_checks_drivers() {
+    configure '[composefs]\nenabled=yes\n'
+    without_driver erofs
+    refuses "lacks: erofs$" "${small[@]}" --kernel-only
+}
+
+# The hook as dracut's init sources it: PROGRAM-SCRIPT KERNEL-COMMAND-LINE.
+run_hook() {
+    mkdir -p "$root/usr/lib/ostree"
+    printf '#!/bin/sh\necho "program $*"\n%s\n' "$1" > "$root/usr/lib/ostree/ostree-prepare-root"
+    chmod 0755 "$root/usr/lib/ostree/ostree-prepare-root"
+    ln -s dracut-util "$root/usr/lib/dracut/dracut-getarg"
+    chroot "$root" env NEWROOT=/sysroot CMDLINE="$2" dash -c '
+        getarg() { /usr/lib/dracut/dracut-getarg "$@"; }
+        emergency_shell() { echo "shell"; : > /run/fixed; }
+        . /usr/lib/dracut/modules.d/40ostree/boot-ostree-deployment.sh
+        echo over' 2>&1 | tr '\n' ';'
+}
+
+test_hook_tries_again_after_the_shell() {
+    [[ $(run_hook '[ -e /run/fixed ]' 'quiet ostree=/ostree/boot.1/x') == 'program /sysroot;shell;program /sysroot;over;' ]]
+}
+
+test_hook_accepts_what_was_done_in_the_shell() {
+    [[ $(run_hook ': > /run/ostree-booted; exit 1' 'ostree=true') == 'program /sysroot;shell;over;' ]]
+}
+
+test_hook_leaves_other_systems_alone() {
+    [[ $(run_hook 'exit 1' 'root=/dev/vda androidboot.slot_suffix=_a') == 'over;' ]]
+}
+
+# --- all of them ------------------------------------------------------------------------------
+
+for name in $(compgen -A function test_); do
+    [[ $name == *${ONLY-}* ]] || continue
+    fresh
+    if "$name" > "$work/why" 2>&1; then
+        echo "test ${name#test_} ... ok"
+        ((passed += 1))
+    else
+        echo "test ${name#test_} ... FAILED"
+        sed 's/^/    /' "$work/why"
+        tail -n 15 "$work/log" | sed 's/^/    | /'
+        names+=("${name#test_}")
+        ((failed += 1))
+    fi
+done
+umount --recursive "$root"
+umount --lazy "$work"
+
+echo
+if ((failed)); then
+    printf 'failures:\n'
+    printf '    %s\n' "${names[@]}"
+    echo "test result: FAILED. $passed passed; $failed failed; 0 ignored"
+    exit 1
+fi
+echo "test result: ok. $passed passed; 0 failed; 0 ignored"
