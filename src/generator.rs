@@ -17,14 +17,6 @@ const GENERATOR: &str = "usr/lib/systemd/system-generators/ostree-system-generat
 /// Without systemd nobody runs the generator.
 const SYSTEMD: &str = "usr/lib/systemd/systemd";
 
-/// Where distributions put the library: merged lib, lib64, Debian's multiarch directories.
-const LIBRARIES: [&str; 4] = [
-    concat!("usr/lib/", "x86_64-linux-gnu", "/libostree-1.so.1"),
-    concat!("usr/lib/", "aarch64-linux-gnu", "/libostree-1.so.1"),
-    "usr/lib64/libostree-1.so.1",
-    "usr/lib/libostree-1.so.1",
-];
-
 /// Written by the generator in the same breath as `boot.mount`.
 const BOOT_MOUNT_LINK: &[u8] = b"local-fs.target.requires/boot.mount";
 
@@ -49,8 +41,12 @@ fn exists(root: BorrowedFd<'_>, path: &str) -> bool {
 }
 
 fn makes_boot_mount(root: BorrowedFd<'_>) -> bool {
-    let open = |path: &&str| open_file_beneath(root, path.as_bytes()).ok();
-    LIBRARIES.iter().find_map(open).is_some_and(|library| contains(&library, BOOT_MOUNT_LINK))
+    // Debian's multiarch directory, lib64, lib. The deployment is of our own architecture.
+    let multiarch = format!("usr/lib/{}-linux-gnu/libostree-1.so.1", std::env::consts::ARCH);
+    [&*multiarch, "usr/lib64/libostree-1.so.1", "usr/lib/libostree-1.so.1"]
+        .into_iter()
+        .find_map(|path| open_file_beneath(root, path.as_bytes()).ok())
+        .is_some_and(|library| contains(&library, BOOT_MOUNT_LINK))
 }
 
 /// Whether a file contains `needle`. An unreadable file contains nothing.

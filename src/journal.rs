@@ -3,6 +3,8 @@
 //! Native protocol: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. Best effort: an initramfs without journald has no socket.
 
 use crate::plan::Plan;
+use crate::sysroot::Sysroot;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -11,18 +13,22 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 const MESSAGE_ID: &str = "7170336a73ba4601bad31af888aa0df7";
 
 /// Sends the message, if journald listens.
-pub fn announce(plan: &Plan) {
+pub fn announce(plan: &Plan, sysroot: &Sysroot) {
     let Ok(socket) = UnixDatagram::unbound() else { return };
     // Never wait for a journal that does not read.
     if socket.set_nonblocking(true).is_ok() {
-        let _ = socket.send_to(&message(plan), SOCKET);
+        let _ = socket.send_to(&message(plan, sysroot), SOCKET);
     }
 }
 
-fn message(plan: &Plan) -> Vec<u8> {
+fn message(plan: &Plan, sysroot: &Sysroot) -> Vec<u8> {
     let path = [b"/", &plan.name.path()[..]].concat();
     let mut message = Vec::new();
-    field(&mut message, "MESSAGE", &[b"Resolved OSTree target to: ", &path[..]].concat());
+    field(
+        &mut message,
+        "MESSAGE",
+        &[b"Resolved OSTree target to: ", sysroot.path.as_os_str().as_bytes(), &path].concat(),
+    );
     field(&mut message, "MESSAGE_ID", MESSAGE_ID.as_bytes());
     field(&mut message, "PRIORITY", b"6");
     field(&mut message, "SYSLOG_IDENTIFIER", b"ostree-prepare-root");

@@ -69,7 +69,7 @@ fn prepare(options: &Options, start: Instant) -> Result<()> {
     mount::apply(&plan, &sysroot, &deployment, options.kernel)?;
 
     // announce
-    journal::announce(&plan);
+    journal::announce(&plan, &sysroot);
     log::info!(
         "{} is the new root at {} ({} us)",
         plan.name,

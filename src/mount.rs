@@ -21,8 +21,8 @@ use crate::sysroot::Sysroot;
 pub struct Kernel {
     /// Mounting inside a tree that is not attached anywhere: Linux 6.15.
     pub detached_tree: bool,
-    /// `MOVE_MOUNT_BENEATH`: Linux 6.5. Before 7.1 it is refused below the root of the mount
-    /// namespace, which is where an initramfs has its `/sysroot`.
+    /// `MOVE_MOUNT_BENEATH`: Linux 6.5. Until 2026 (`can_move_mount_beneath` in `fs/namespace.c`) it is refused
+    /// right below the root of the mount namespace, which is where an initramfs has its `/sysroot`.
     pub beneath: bool,
 }
 

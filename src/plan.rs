@@ -204,15 +204,14 @@ pub fn plan(config: &Config, facts: &Facts) -> Result<Plan> {
         let source = physical(&facts.name.var_path());
         steps.push(step(&at, source, Access::Writable, "stays writable on a read-only physical root"));
     }
-    if let Some(only_if) = var {
+    if let Some(Here { only_if, why }) = var {
         let access = if readonly { Access::Writable } else { Access::Inherited };
-        let why = "nobody else mounts the stateroot's var, or the configuration says here";
-        // Shared, so that mounts below /var reach the copies of it and not the stateroot: https://github.com/ostreedev/ostree/issues/2086
         let var = step(b"var", physical(&facts.name.var_path()), access, why);
+        // Shared, so that mounts below /var reach the copies of it and not the stateroot:
+        // https://github.com/ostreedev/ostree/issues/2086
         steps.push(Step { propagation: Propagation::Shared, only_if, ..var });
     }
-    if let Some(only_if) = boot {
-        let why = "nobody else mounts /boot from the physical root, or the configuration says here";
+    if let Some(Here { only_if, why }) = boot {
         steps.push(Step { only_if, ..step(b"boot", physical(b"boot"), Access::Inherited, why) });
     }
 
@@ -227,31 +226,38 @@ pub fn plan(config: &Config, facts: &Facts) -> Result<Plan> {
     Ok(Plan { name: facts.name.clone(), steps, booted, warnings })
 }
 
-/// `None`: not here. `Some(None)`: here. `Some(Some(condition))`: here if the condition holds.
-type Here = Option<Option<Condition>>;
+/// A mount that others may make too.
+struct Here {
+    only_if: Option<Condition>,
+    why: &'static str,
+}
 
-fn mounts_var(config: &Config, facts: &Facts) -> Here {
+fn mounts_var(config: &Config, facts: &Facts) -> Option<Here> {
     match config.var {
         MountHere::No => None,
-        MountHere::Yes => Some(None),
-        MountHere::Auto if facts.mount_var_marker => Some(None),
+        MountHere::Yes => Some(Here { only_if: None, why: "[var] mount=true" }),
+        MountHere::Auto if facts.mount_var_marker => Some(Here { only_if: None, why: MARKER }),
         MountHere::Auto => {
             let generator_finds_stateroot = facts.generator_finds_stateroot;
-            Some(Some(Condition::NobodyElseMountsVar { generator_finds_stateroot }))
+            let condition = Condition::NobodyElseMountsVar { generator_finds_stateroot };
+            Some(Here { only_if: Some(condition), why: NOBODY_ELSE })
         }
     }
 }
 
-fn mounts_boot(config: &Config, facts: &Facts) -> Here {
+fn mounts_boot(config: &Config, facts: &Facts) -> Option<Here> {
     match config.boot {
         MountHere::No => None,
-        MountHere::Yes => Some(None),
+        MountHere::Yes => Some(Here { only_if: None, why: "[boot] mount=true" }),
         MountHere::Auto if !facts.boot_on_physical_root || !facts.has_boot => None,
         // The marker silences the generator, so nobody else will.
-        MountHere::Auto if facts.mount_var_marker => Some(None),
-        MountHere::Auto => Some(Some(Condition::NobodyElseMountsBoot)),
+        MountHere::Auto if facts.mount_var_marker => Some(Here { only_if: None, why: MARKER }),
+        MountHere::Auto => Some(Here { only_if: Some(Condition::NobodyElseMountsBoot), why: NOBODY_ELSE }),
     }
 }
+
+const MARKER: &str = "/run/ostree/initramfs-mount-var exists";
+const NOBODY_ELSE: &str = "nobody mounts it later";
 
 fn refuse_unsupported(config: &Config, facts: &Facts) -> Result<()> {
     let refuse = |class, asked: &str, why: &str| Err(Error::found(class, format!("obey {asked}"), why));
