@@ -99,17 +99,28 @@ impl Cmdline {
                     Class::Cmdline,
                     what,
                     format!("androidboot.slot_suffix={} is neither _a nor _b", printable(other)),
-                )),
+                )
+                .hint("mend the boot loader's configuration, or add androidboot.slot_suffix=_a in front")),
             };
         }
         // Android without A/B slots boots from slot a: https://source.android.com/docs/core/ota/nonab
         if self.arguments().any(|(name, _)| name.starts_with(b"androidboot.")) {
             return Ok(Target::Slot(Slot::A));
         }
-        let mut values = self.values("ostree");
         let hint = "boot with ostree=/ostree/boot.N/STATEROOT/BOOTCSUM/SERIAL";
-        let Some(first) = values.next() else {
-            return Err(Error::found(Class::Cmdline, what, "there is no ostree= argument").hint(hint));
+        let mut values = self.values("ostree");
+        let first = match (values.next(), self.plain_ostree()) {
+            (Some(first), _) => first,
+            (None, Some(hidden)) => {
+                log::warn!(
+                    "a quote before ostree={} is not closed: taking it all the same",
+                    printable(hidden)
+                );
+                hidden
+            }
+            (None, None) => {
+                return Err(Error::found(Class::Cmdline, what, "there is no ostree= argument").hint(hint));
+            }
         };
         if let Some(other) = values.find(|other| *other != first) {
             log::warn!(
@@ -126,19 +137,36 @@ impl Cmdline {
         Ok(Target::BootLink(path.to_vec()))
     }
 
-    /// Whether libostree's own, simpler reading of this command line finds `/ostree/boot.N/S/C/N` in `ostree=`.
-    ///
-    /// The deployment's `ostree-system-generator` reads the command line again, splits at spaces,
-    /// knows no quotes, and insists on the leading slash; when it understands nothing it makes no units.
-    pub fn boot_link_is_plain(&self) -> bool {
-        let value = self.0.split(|&byte| byte == b' ').find_map(|argument| argument.strip_prefix(b"ostree="));
-        let Some(path) = value.and_then(|value| value.trim_ascii_end().strip_prefix(b"/ostree/boot.")) else {
-            return false;
-        };
-        let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
-        matches!(parts[..], [b"0" | b"1", stateroot, bootcsum, serial]
-            if !stateroot.is_empty() && !bootcsum.is_empty() && !serial.is_empty() && serial.iter().all(u8::is_ascii_digit))
+    /// What the deployment's own generator will make of this command line.
+    pub fn generator_reading(&self) -> GeneratorReading {
+        let android =
+            self.0.split(|&byte| byte == b' ').any(|argument| argument.starts_with(b"androidboot."));
+        let plain = self.plain_ostree();
+        GeneratorReading { target: android || plain.is_some(), stateroot: plain.is_some_and(names_stateroot) }
     }
+
+    /// `ostree=` as libostree finds it: split at spaces, no quotes known.
+    fn plain_ostree(&self) -> Option<&[u8]> {
+        let mut arguments = self.0.trim_ascii_end().split(|&byte| byte == b' ');
+        arguments.find_map(|argument| argument.strip_prefix(b"ostree="))
+    }
+}
+
+/// The deployment's `ostree-system-generator` reads the command line again, more simply than the kernel does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GeneratorReading {
+    /// It finds that a deployment was asked for; if not, it does nothing.
+    pub target: bool,
+    /// It finds the stateroot in `ostree=`, which it needs for `var.mount`.
+    pub stateroot: bool,
+}
+
+/// Whether a boot link has the one form that the generator takes apart: `/ostree/boot.[01]/STATEROOT/BOOTCSUM/SERIAL`.
+fn names_stateroot(boot_link: &[u8]) -> bool {
+    let Some(path) = boot_link.strip_prefix(b"/ostree/boot.") else { return false };
+    let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
+    matches!(parts[..], [b"0" | b"1", stateroot, bootcsum, serial]
+        if !stateroot.is_empty() && !bootcsum.is_empty() && !serial.is_empty() && serial.iter().all(u8::is_ascii_digit))
 }
 
 fn split_argument(argument: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -224,18 +252,31 @@ mod tests {
     }
 
     #[test]
-    fn knows_which_command_lines_the_generator_understands() {
-        let plain = |line: &str| Cmdline::new(line).boot_link_is_plain();
-        assert!(plain("ro ostree=/ostree/boot.1/debian/c0ffee/0\n"));
+    fn an_unclosed_quote_does_not_hide_the_deployment() {
+        assert_eq!(target("dyndbg=\"file x ostree=/a quiet"), boot_link("a"));
+    }
+
+    #[test]
+    fn knows_what_the_generator_makes_of_it() {
+        let reading = |line: &str| {
+            let GeneratorReading { target, stateroot } = Cmdline::new(line).generator_reading();
+            (target, stateroot)
+        };
+        assert_eq!(reading("ro ostree=/ostree/boot.1/debian/c0ffee/0\n"), (true, true));
         for line in [
             "ostree=ostree/boot.1/debian/c0ffee/0",
             "ostree=\"/ostree/boot.1/debian/c0ffee/0\"",
             "ostree=/ostree/boot.1.1/debian/c0ffee/0",
             "ostree=/ostree/boot.1/debian/c0ffee/x",
             "ostree=/ostree/boot.1/debian/c0ffee",
-            "quiet",
+            "androidboot.slot_suffix=_a",
         ] {
-            assert!(!plain(line), "{line}");
+            assert_eq!(reading(line), (true, false), "{line}");
+        }
+        for line in
+            ["quiet", "\"ostree=/ostree/boot.1/debian/c0ffee/0\"", "ro\tostree=/ostree/boot.1/debian/c/0"]
+        {
+            assert_eq!(reading(line), (false, false), "{line}");
         }
     }
 }

@@ -1,25 +1,23 @@
 //! Everything that was asked for, typed: `prepare-root.conf` and the kernel command line together.
 
-use crate::cmdline::{Cmdline, Target};
+use crate::cmdline::{Cmdline, GeneratorReading, Target};
 use crate::error::{Class, Error, Result, printable};
 use crate::keyfile::{self, KeyFile};
 use crate::lookup;
 use std::ffi::CStr;
-use std::path::PathBuf;
 
 /// Where the configuration is read from, inside the initramfs. The first that exists is the only one read.
 pub const PATHS: [&CStr; 2] = [c"/etc/ostree/prepare-root.conf", c"/usr/lib/ostree/prepare-root.conf"];
 
-/// libostree's default for `[composefs] keypath`.
-const DEFAULT_KEYPATH: &str = "/etc/ostree/initramfs-root-binding.key";
+const REBUILD: &str = "mend the file on the installed system and rebuild the initramfs";
 
 /// What the configuration file and the kernel arguments ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Which deployment.
     pub target: Target,
-    /// The deployment's own generator will understand the kernel command line.
-    pub boot_link_is_plain: bool,
+    /// What the deployment's own generator will make of the kernel command line.
+    pub generator: GeneratorReading,
     /// `[sysroot] readonly`: mount the physical root read-only, `/etc` and `/var` writable.
     pub sysroot_readonly: Option<bool>,
     /// `[etc] transient`: changes to `/etc` last until reboot.
@@ -28,8 +26,6 @@ pub struct Config {
     pub root: Root,
     /// `[composefs] enabled`, or the kernel argument `ostree.prepare-root.composefs=`.
     pub composefs: Composefs,
-    /// `[composefs] keypath`: the public keys for [`Composefs::Signed`].
-    pub keypath: PathBuf,
     /// `[var] mount`: who mounts `/var`.
     pub var: MountHere,
     /// `[boot] mount`: who mounts `/boot`.
@@ -96,8 +92,7 @@ impl Config {
     /// Combines the contents of the configuration file `path` with the kernel command line.
     pub fn parse(cmdline: &Cmdline, path: &str, bytes: &[u8]) -> Result<Config> {
         let entries = KeyFile::parse(bytes).map_err(|malformed| {
-            Error::found(Class::Config, format!("parse {path}"), malformed.to_string())
-                .hint("mend the file on the installed system and rebuild the initramfs")
+            Error::found(Class::Config, format!("parse {path}"), malformed.to_string()).hint(REBUILD)
         })?;
         warn_of_unknown_keys(path, &entries);
         let file = File { path, entries };
@@ -108,7 +103,8 @@ impl Config {
                     Class::Config,
                     format!("obey {path}"),
                     "[root] transient=true and [root] transient-ro=true exclude each other",
-                ));
+                )
+                .hint(REBUILD));
             }
             (Some(true), _) => Root::Transient,
             (_, Some(true)) => Root::TransientReadOnly,
@@ -116,7 +112,7 @@ impl Config {
         };
         Ok(Config {
             target: cmdline.target()?,
-            boot_link_is_plain: cmdline.boot_link_is_plain(),
+            generator: cmdline.generator_reading(),
             sysroot_readonly: file.boolean("sysroot", "readonly")?,
             etc_transient: file.boolean("etc", "transient")?.unwrap_or(false),
             root,
@@ -124,7 +120,6 @@ impl Config {
                 Some(composefs) => composefs,
                 None => file.composefs()?,
             },
-            keypath: file.entries.get("composefs", "keypath").unwrap_or(DEFAULT_KEYPATH).into(),
             var: file.mount_here("var")?,
             boot: file.mount_here("boot")?,
         })
@@ -153,6 +148,7 @@ fn composefs_argument(cmdline: &Cmdline) -> Result<Option<Composefs>> {
             "read the kernel command line",
             format!("{name}={} is none of yes, no, maybe, verity, signed", printable(value)),
         )
+        .hint("boot without this argument, or with one of these values")
     })
 }
 
@@ -168,6 +164,7 @@ impl File<'_> {
             format!("parse {}", self.path),
             format!("[{group}] {key}={} is none of {known}", printable(value.as_bytes())),
         )
+        .hint(REBUILD)
     }
 
     fn boolean(&self, group: &str, key: &str) -> Result<Option<bool>> {
@@ -230,7 +227,6 @@ mod tests {
             (config.var, config.boot, config.etc_transient),
             (MountHere::Auto, MountHere::Auto, false)
         );
-        assert_eq!(config.keypath, PathBuf::from("/etc/ostree/initramfs-root-binding.key"));
     }
 
     #[test]
@@ -244,7 +240,6 @@ mod tests {
         assert!(config.etc_transient);
         assert_eq!((config.root, config.composefs), (Root::TransientReadOnly, Composefs::Signed));
         assert_eq!((config.var, config.boot), (MountHere::Yes, MountHere::No));
-        assert_eq!(config.keypath, PathBuf::from("/k"));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use crate::config::{Composefs, Config};
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::keyfile::{self, KeyFile};
 use crate::lookup;
-use crate::plan::Facts;
 use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, OFlags};
@@ -22,6 +21,37 @@ pub struct Deployment {
     handle: OwnedFd,
     /// What planning needs to know of it.
     pub facts: Facts,
+}
+
+/// What planning needs to know of a deployment and its disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Which deployment it is.
+    pub name: Name,
+    /// Device number of its directory.
+    pub device: u64,
+    /// Inode number of its directory.
+    pub inode: u64,
+    /// The disk's `ostree/repo/config` has the legacy `[sysroot] readonly=true`, and it counts.
+    pub legacy_readonly: bool,
+    /// Directories every deployment has, but this one has not.
+    pub missing: Vec<&'static str>,
+    /// The stateroot has a `var` directory.
+    pub has_stateroot_var: bool,
+    /// The deployment has a `var` directory to mount on.
+    pub has_var: bool,
+    /// The deployment has a `boot` directory to mount on.
+    pub has_boot: bool,
+    /// `boot/loader` on the physical root is a link of OSTree's, so `/boot` is no partition of its own.
+    pub boot_on_physical_root: bool,
+    /// The deployment has a composefs image, `.ostree.cfs`.
+    pub composefs_image: bool,
+    /// `ostree admin unlock --hotfix` left a writable layer for `/usr`.
+    pub hotfix: bool,
+    /// The initramfs made `/run/ostree/initramfs-mount-var`, which also tells the generator to do nothing.
+    pub mount_var_marker: bool,
+    /// The generator will find the stateroot, which it must know for `var.mount`.
+    pub generator_finds_stateroot: bool,
 }
 
 /// The name of a deployment: `ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL`.
@@ -80,12 +110,29 @@ impl Deployment {
             .map_err(|errno| follow_error(target, &link_text, errno))?;
         let fail = |errno| Error::errno(Class::Sysroot, format!("inspect {target}"), errno);
         let stat = rustix::fs::fstat(&handle).map_err(fail)?;
+        let path = lookup::canonical_path(handle.as_fd()).map_err(fail)?;
+        let below =
+            path.strip_prefix(&sysroot.path).map(|below| below.as_os_str().as_bytes()).unwrap_or_default();
         let identity = (stat.st_dev, stat.st_ino);
-        if identity == sysroot.identity {
-            return Ok(None);
-        }
-        let name = name(target, sysroot, handle.as_fd())?;
-        let facts = facts(config, sysroot, handle.as_fd(), name, &link_text, identity);
+        let name = match (Name::from_path(below), below.strip_prefix(b"sysroot/").and_then(Name::from_path)) {
+            (Some(name), _) => name,
+            // An earlier run put a deployment in the physical root's place, and that below its sysroot.
+            (None, Some(_)) if identity == sysroot.identity => return Ok(None),
+            (None, Some(name)) => {
+                let found =
+                    format!("{sysroot} already is the root of another deployment, and this would be {name}");
+                let hint = "reboot, or unmount it and mount the physical root there";
+                return Err(Error::found(Class::Sysroot, format!("prepare {target}"), found).hint(hint));
+            }
+            (None, None) => {
+                let found =
+                    format!("it leads to {}, which is no deployment", printable(path.as_os_str().as_bytes()));
+                return Err(Error::found(Class::Deployment, format!("follow {target}"), found).hint(
+                    "deployments are ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL on the physical root",
+                ));
+            }
+        };
+        let facts = facts(config, sysroot, handle.as_fd(), name, &link_text, identity).map_err(fail)?;
         Ok(Some(Deployment { handle, facts }))
     }
 
@@ -104,16 +151,20 @@ fn read_link(target: &Target, sysroot: &Sysroot) -> Result<Vec<u8>> {
         Ok(text) => Ok(text.into_bytes()),
         // ENOENT is the kernel's answer to an empty path that is open on something else than a link.
         Err(Errno::NOENT | Errno::INVAL) => {
-            Err(Error::found(Class::Deployment, operation(), "it is not a symbolic link")
-                .hint(boot_link_hint()))
+            Err(Error::found(Class::Deployment, operation(), "it is not a symbolic link").hint(hint(target)))
         }
         Err(errno) => Err(Error::errno(Class::Sysroot, operation(), errno)),
     }
 }
 
-fn boot_link_hint() -> &'static str {
-    "the boot links are ostree/boot.N/STATEROOT/BOOTCSUM/SERIAL on the physical root; choose another boot entry, \
-     or set ostree= to one that exists"
+fn hint(target: &Target) -> &'static str {
+    match target {
+        Target::BootLink(_) => {
+            "choose another boot entry; or boot with ostree= set to one of those that `ls -d /sysroot/ostree/boot.?/*/*/*` \
+             shows, without the /sysroot"
+        }
+        Target::Slot(_) => "boot the other slot: androidboot.slot_suffix=_a or _b",
+    }
 }
 
 fn follow_error(target: &Target, link_text: &[u8], errno: Errno) -> Error {
@@ -127,23 +178,11 @@ fn follow_error(target: &Target, link_text: &[u8], errno: Errno) -> Error {
         Errno::NOENT => format!("{link} points at nothing: {}", describe(errno)),
         Errno::XDEV => format!("{link} leads outside the physical root: {}", describe(errno)),
         Errno::LOOP => format!("{link} runs in circles or through /proc: {}", describe(errno)),
+        Errno::NAMETOOLONG | Errno::INVAL => format!("{link} cannot be followed: {}", describe(errno)),
         Errno::NOTDIR => format!("{link} does not lead to a directory: {}", describe(errno)),
         _ => return Error::errno(Class::Sysroot, format!("follow {target}"), errno),
     };
-    Error::found(Class::Deployment, format!("follow {target}"), found).hint(boot_link_hint())
-}
-
-/// The deployment's name, from its path as the kernel knows it: every link is resolved in it.
-fn name(target: &Target, sysroot: &Sysroot, handle: BorrowedFd<'_>) -> Result<Name> {
-    let operation = || format!("name the deployment of {target}");
-    let path =
-        lookup::canonical_path(handle).map_err(|errno| Error::errno(Class::Sysroot, operation(), errno))?;
-    let below = path.strip_prefix(&sysroot.path).ok();
-    below.and_then(|below| Name::from_path(below.as_os_str().as_bytes())).ok_or_else(|| {
-        let found = format!("it leads to {}, which is no deployment", printable(path.as_os_str().as_bytes()));
-        Error::found(Class::Deployment, operation(), found)
-            .hint("deployments are ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL on the physical root")
-    })
+    Error::found(Class::Deployment, format!("follow {target}"), found).hint(hint(target))
 }
 
 fn facts(
@@ -153,39 +192,37 @@ fn facts(
     name: Name,
     link_text: &[u8],
     (device, inode): (u64, u64),
-) -> Facts {
+) -> rustix::io::Result<Facts> {
     let physical = sysroot.handle();
-    let kind = |directory, path: &[u8]| kind_beneath(directory, path, OFlags::NOFOLLOW);
+    let kind = |directory, path: &[u8]| lookup::kind_beneath(directory, path, OFlags::NOFOLLOW);
     let generator_finds_stateroot = match config.target {
-        Target::BootLink(_) => config.boot_link_is_plain,
+        Target::BootLink(_) => config.generator.stateroot,
         // The generator takes a slot's stateroot from the link's text.
         Target::Slot(_) => Name::from_path(&[b"ostree/", link_text].concat()).is_some(),
     };
-    Facts {
+    let mut missing = Vec::new();
+    for path in ["usr", "etc", "sysroot"] {
+        if kind(deployment, path.as_bytes())? != Some(FileType::Directory) {
+            missing.push(path);
+        }
+    }
+    // Followed if it is a link: administrators move /var elsewhere on the physical root that way.
+    let stateroot_var = lookup::kind_beneath(physical, &name.var_path(), OFlags::empty())?;
+    Ok(Facts {
         device,
         inode,
         legacy_readonly: legacy_flag_counts(config) && legacy_readonly(physical),
-        missing: ["usr", "etc", "sysroot"]
-            .into_iter()
-            .filter(|path| kind(deployment, path.as_bytes()) != Some(FileType::Directory))
-            .collect(),
-        // Follows a link: administrators move /var elsewhere on the physical root that way.
-        has_stateroot_var: kind_beneath(physical, &name.var_path(), OFlags::empty())
-            == Some(FileType::Directory),
-        has_var: kind(deployment, b"var") == Some(FileType::Directory),
-        has_boot: kind(deployment, b"boot") == Some(FileType::Directory),
-        boot_on_physical_root: kind(physical, b"boot/loader") == Some(FileType::Symlink),
-        composefs_image: kind(deployment, b".ostree.cfs").is_some(),
-        hotfix: kind(deployment, b".usr-ovl-work").is_some(),
+        missing,
+        has_stateroot_var: stateroot_var == Some(FileType::Directory),
+        has_var: kind(deployment, b"var")? == Some(FileType::Directory),
+        has_boot: kind(deployment, b"boot")? == Some(FileType::Directory),
+        boot_on_physical_root: kind(physical, b"boot/loader")? == Some(FileType::Symlink),
+        composefs_image: kind(deployment, b".ostree.cfs")?.is_some(),
+        hotfix: kind(deployment, b".usr-ovl-work")?.is_some(),
         mount_var_marker: rustix::fs::statat(CWD, MOUNT_VAR_MARKER, AtFlags::SYMLINK_NOFOLLOW).is_ok(),
         generator_finds_stateroot,
         name,
-    }
-}
-
-fn kind_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Option<FileType> {
-    let file = lookup::open_beneath(directory, path, OFlags::PATH | flags).ok()?;
-    Some(FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode))
+    })
 }
 
 /// libostree reads the flag unless the configuration already said `true` or requires composefs.

@@ -111,6 +111,7 @@ pub fn describe(errno: Errno) -> String {
         Errno::BADF => "EBADF",
         Errno::BUSY => "EBUSY",
         Errno::EXIST => "EEXIST",
+        Errno::FBIG => "EFBIG",
         Errno::INVAL => "EINVAL",
         Errno::IO => "EIO",
         Errno::LOOP => "ELOOP",

@@ -2,13 +2,13 @@
 //!
 //! The program is five verbs in one direction, and each has its modules:
 //!
-//! | verb     | modules                                             | from → to |
-//! |----------|-----------------------------------------------------|-----------|
-//! | read     | [`options`], [`cmdline`], [`keyfile`], [`config`]   | arguments, kernel command line, `prepare-root.conf` → [`config::Config`] |
-//! | resolve  | [`lookup`], [`sysroot`], [`deployment`], [`generator`] | the disk → [`deployment::Deployment`] with its [`plan::Facts`] |
-//! | plan     | [`plan`]                                            | `(Config, Facts)` → [`plan::Plan`], no system call |
-//! | apply    | [`mount`], [`run`], [`booted`], [`gvariant`]        | the plan → mounts and files under `/run`, all or nothing |
-//! | announce | [`journal`], [`kmsg`]                               | the journal's structured message, the kernel log |
+//! | verb     | modules                                                | from → to |
+//! |----------|--------------------------------------------------------|-----------|
+//! | read     | [`options`], [`cmdline`], [`keyfile`], [`config`]      | arguments, kernel command line, `prepare-root.conf` → [`config::Config`] |
+//! | resolve  | [`lookup`], [`sysroot`], [`deployment`], [`generator`] | the disk → [`deployment::Deployment`] with its [`deployment::Facts`] |
+//! | plan     | [`gvariant`], [`booted`], [`plan`]                     | `(Config, Facts)` → [`plan::Plan`], no system call |
+//! | apply    | [`run`], [`mount`]                                     | the plan → mounts and files under `/run`, all or nothing |
+//! | announce | [`journal`], [`kmsg`]                                  | the journal's structured message, the kernel log |
 //!
 //! [`error`] is used by all of them. `ARCHITECTURE.md` tells why it is built this way.
 

@@ -10,10 +10,13 @@ use std::path::PathBuf;
 /// How often a lookup is tried again when something is renamed or mounted meanwhile (`openat2(2)`, EAGAIN).
 const TRIES: usize = 16;
 
-/// The most bytes read of any file.
+/// The most bytes that the contents of a file may have.
 const SIZE_LIMIT: usize = 1 << 20;
 
-/// O_NONBLOCK: a FIFO found in place of a file must not stop the boot.
+/// The most bytes of a file that are searched.
+const SEARCH_LIMIT: usize = 16 << 20;
+
+/// `O_NONBLOCK`: a FIFO found in place of a file must not stop the boot.
 const FOR_READING: OFlags =
     OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
@@ -35,17 +38,87 @@ pub fn open_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> ru
     }
 }
 
-/// Opens a file below `directory` for reading, as [`open_beneath`], without ever blocking.
-pub fn open_file_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
-    open_beneath(directory, path, FOR_READING)
+/// What kind of file `path` is below `directory`; `None` if there is none, or it is not below.
+/// `flags` may have `NOFOLLOW`, for a link in the last place.
+///
+/// # Errors
+/// As [`open_beneath`], for whatever does not mean that the file is not there.
+pub fn kind_beneath(
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+) -> rustix::io::Result<Option<FileType>> {
+    match open_beneath(directory, path, OFlags::PATH | flags) {
+        Ok(file) => Ok(Some(FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode))),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// The contents of a file below `directory`; `None` if there is none.
 ///
 /// # Errors
-/// As [`open_beneath`] and [`read`].
+/// As [`open_beneath`] and `read(2)`; EINVAL for anything but a regular file, EFBIG for one of more than 1 MiB.
 pub fn read_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
     contents(open_file_beneath(directory, path))
+}
+
+/// Whether the first 16 MiB of a file below `directory` contain `needle`; `None` if there is no such file.
+///
+/// # Errors
+/// As [`open_beneath`] and `read(2)`; EINVAL for anything but a regular file.
+pub fn contains_beneath(
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    needle: &[u8],
+) -> rustix::io::Result<Option<bool>> {
+    match open_file_beneath(directory, path) {
+        Ok(file) => contains(&file, needle).map(Some),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Opens a regular file for reading. The type is looked at before: opening a device can already do something.
+fn open_file_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let file = open_beneath(directory, path, OFlags::PATH)?;
+    if !FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode).is_file() {
+        return Err(Errno::INVAL);
+    }
+    rustix::fs::openat(CWD, descriptor_path(file.as_fd()).as_c_str(), FOR_READING, Mode::empty())
+}
+
+fn contains(file: &OwnedFd, needle: &[u8]) -> rustix::io::Result<bool> {
+    let mut buffer = vec![0; 1 << 16];
+    let mut kept = 0;
+    for _ in 0..SEARCH_LIMIT / buffer.len() {
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut buffer[kept..]))?;
+        let filled = kept + count;
+        if count == 0 || find(&buffer[..filled], needle) {
+            return Ok(count != 0);
+        }
+        // The needle may straddle two reads.
+        kept = filled.min(needle.len() - 1);
+        buffer.copy_within(filled - kept..filled, 0);
+    }
+    Ok(false)
+}
+
+/// Boyer-Moore-Horspool, which looks at about one byte in `needle.len()`.
+fn find(haystack: &[u8], needle: &[u8]) -> bool {
+    let last = needle.len() - 1;
+    let mut skip = [needle.len(); 256];
+    for (index, &byte) in needle[..last].iter().enumerate() {
+        skip[usize::from(byte)] = last - index;
+    }
+    let mut at = 0;
+    while let Some(window) = haystack.get(at..at + needle.len()) {
+        if window == needle {
+            return true;
+        }
+        at += skip[usize::from(window[last])];
+    }
+    false
 }
 
 /// The contents of a file of the initramfs; `None` if there is none.
@@ -67,11 +140,9 @@ fn contents(file: rustix::io::Result<OwnedFd>) -> rustix::io::Result<Option<Vec<
     let mut bytes = vec![0; 1 << 12];
     let mut filled = 0;
     loop {
-        match rustix::io::read(&file, &mut bytes[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut bytes[filled..]))? {
+            0 => break,
+            count => filled += count,
         }
         if filled > SIZE_LIMIT {
             return Err(Errno::FBIG);
@@ -96,10 +167,9 @@ pub fn descriptor_path(file: BorrowedFd<'_>) -> CString {
 /// As `write(2)`.
 pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
     while !bytes.is_empty() {
-        match rustix::io::write(file.as_fd(), bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+        match rustix::io::retry_on_intr(|| rustix::io::write(file.as_fd(), bytes))? {
+            0 => return Err(Errno::IO),
+            count => bytes = &bytes[count..],
         }
     }
     Ok(())
@@ -112,4 +182,54 @@ pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
 pub fn canonical_path(file: BorrowedFd<'_>) -> rustix::io::Result<PathBuf> {
     let link = rustix::fs::readlinkat(CWD, descriptor_path(file).as_c_str(), Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(link.into_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_needle_wherever_it_is() {
+        let needle = b"abcab";
+        for at in 0..20 {
+            let mut haystack = vec![b'a'; 20];
+            haystack.splice(at..at, needle.iter().copied());
+            assert!(find(&haystack, needle), "{at}");
+        }
+        assert!(!find(b"abcaabcbab", needle));
+        assert!(!find(b"abca", needle));
+    }
+
+    /// A file without a name.
+    fn file(bytes: &[u8]) -> OwnedFd {
+        let file = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        write_all(&file, bytes).unwrap();
+        rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).unwrap();
+        file
+    }
+
+    #[test]
+    fn finds_a_needle_that_straddles_two_reads() {
+        for at in [0, 65_500, 65_535, 65_536, 131_060] {
+            let mut bytes = vec![b'x'; 140_000];
+            bytes[at..at + 6].copy_from_slice(b"needle");
+            assert_eq!(contains(&file(&bytes), b"needle"), Ok(true), "{at}");
+        }
+        assert_eq!(contains(&file(b"needl"), b"needle"), Ok(false));
+    }
+
+    #[test]
+    fn a_search_ends() {
+        let endless = file(b"");
+        rustix::fs::ftruncate(&endless, 1 << 40).unwrap();
+        assert_eq!(contains(&endless, b"needle"), Ok(false));
+    }
+
+    #[test]
+    fn devices_are_not_opened_and_large_files_not_read() {
+        let dev = rustix::fs::open("/dev", OFlags::PATH, Mode::empty()).unwrap();
+        assert_eq!(read_beneath(dev.as_fd(), b"zero"), Err(Errno::INVAL));
+        assert_eq!(contents(Ok(file(&[0; SIZE_LIMIT + 1]))), Err(Errno::FBIG));
+        assert_eq!(contents(Ok(file(b"x"))), Ok(Some(b"x".to_vec())));
+    }
 }

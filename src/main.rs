@@ -42,13 +42,14 @@ fn prepare(options: &Options, start: Instant) -> Result<()> {
     // resolve
     let sysroot = Sysroot::open(&options.sysroot)?;
     let Some(deployment) = Deployment::resolve(&config, &sysroot)? else {
-        log::info!("{} already is the root that {} names: nothing to do", sysroot, config.target);
-        return Ok(());
+        let done = format!("{sysroot} already is the root that {} names: nothing to do", config.target);
+        log::info!("{done}");
+        return print(&if options.json { "{\"prepared\":true}\n".into() } else { done + "\n" });
     };
 
     // plan
     let plan = plan::plan(&config, &deployment.facts)?;
-    let contents = generator::contents(deployment.handle(), plan.conditions());
+    let contents = generator::contents(deployment.handle(), plan.questions());
     let plan = plan.settle(&contents);
     if options.dry_run {
         return print(&if options.json { plan::print::json(&plan) + "\n" } else { plan::print::text(&plan) });

@@ -11,26 +11,10 @@ mod syscall;
 
 use crate::deployment::Deployment;
 use crate::error::Result;
+use crate::options::Kernel;
 use crate::plan::Plan;
 use crate::run::{RunFiles, TransientEtc};
 use crate::sysroot::Sysroot;
-
-/// Kernel features that may be used. Whether the kernel has them is found out by using them; a
-/// test (or a person who suspects one of them) can do without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    /// Mounting inside a tree that is not attached anywhere: Linux 6.15.
-    pub detached_tree: bool,
-    /// `MOVE_MOUNT_BENEATH`: Linux 6.5. Until 2026 (`can_move_mount_beneath` in `fs/namespace.c`) it is refused
-    /// right below the root of the mount namespace, which is where an initramfs has its `/sysroot`.
-    pub beneath: bool,
-}
-
-impl Default for Kernel {
-    fn default() -> Self {
-        Kernel { detached_tree: true, beneath: true }
-    }
-}
 
 /// Where the sources of a plan are.
 struct Disk<'a> {

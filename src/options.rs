@@ -1,7 +1,6 @@
 //! The program's own command line.
 
 use crate::error::{Class, Error, Result};
-use crate::mount::Kernel;
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -56,6 +55,23 @@ pub struct Options {
     pub json: bool,
     /// Kernel features that may be used.
     pub kernel: Kernel,
+}
+
+/// Kernel features that may be used. Whether the kernel has them is found out by using them; a
+/// test (or a person who suspects one of them) can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Mounting inside a tree that is not attached anywhere: Linux 6.15.
+    pub detached_tree: bool,
+    /// `MOVE_MOUNT_BENEATH`: Linux 6.5. Until 2026 (`can_move_mount_beneath` in `fs/namespace.c`) it is refused
+    /// right below the root of the mount namespace, which is where an initramfs has its `/sysroot`.
+    pub beneath: bool,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Kernel { detached_tree: true, beneath: true }
+    }
 }
 
 /// Parses the arguments after the program's name.

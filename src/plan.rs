@@ -4,52 +4,9 @@ pub mod print;
 
 use crate::booted::Booted;
 use crate::config::{Composefs, Config, MountHere, Root};
-use crate::deployment::Name;
+use crate::deployment::{Facts, Name};
 use crate::error::{Class, Error, Result};
-
-/// What planning needs to know of the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Which deployment it is.
-    pub name: Name,
-    /// Device number of its directory.
-    pub device: u64,
-    /// Inode number of its directory.
-    pub inode: u64,
-    /// The disk's `ostree/repo/config` has the legacy `[sysroot] readonly=true`, and it counts.
-    pub legacy_readonly: bool,
-    /// Directories every deployment has, but this one has not.
-    pub missing: Vec<&'static str>,
-    /// The stateroot has a `var` directory.
-    pub has_stateroot_var: bool,
-    /// The deployment has a `var` directory to mount on.
-    pub has_var: bool,
-    /// The deployment has a `boot` directory to mount on.
-    pub has_boot: bool,
-    /// `boot/loader` on the physical root is a link of OSTree's, so `/boot` is no partition of its own.
-    pub boot_on_physical_root: bool,
-    /// The deployment has a composefs image, `.ostree.cfs`.
-    pub composefs_image: bool,
-    /// `ostree admin unlock --hotfix` left a writable layer for `/usr`.
-    pub hotfix: bool,
-    /// The initramfs made `/run/ostree/initramfs-mount-var`, which also tells the generator to do nothing.
-    pub mount_var_marker: bool,
-    /// The generator will find the stateroot, which it must know for `var.mount`.
-    pub generator_finds_stateroot: bool,
-}
-
-/// What only the contents of the new root tell, which in a verified image are known late.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Contents {
-    /// It has systemd and an `ostree-system-generator`.
-    pub generator: bool,
-    /// That generator makes a `boot.mount`.
-    pub generator_mounts_boot: bool,
-    /// `/etc/fstab` mounts `/var`.
-    pub fstab_var: bool,
-    /// `/etc/fstab` mounts `/boot`.
-    pub fstab_boot: bool,
-}
+use crate::generator::{Contents, Questions};
 
 /// The mounts that make the new root, in order, and what is announced of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,11 +74,14 @@ pub enum Propagation {
 pub enum Condition {
     /// Nobody mounts `/var` after the switch to the new root.
     NobodyElseMountsVar {
-        /// The generator knows the stateroot.
+        /// The generator, if there is one, finds the stateroot.
         generator_finds_stateroot: bool,
     },
     /// Nobody mounts `/boot` after the switch to the new root.
-    NobodyElseMountsBoot,
+    NobodyElseMountsBoot {
+        /// The generator, if there is one, finds that a deployment was asked for.
+        generator_finds_target: bool,
+    },
 }
 
 impl Condition {
@@ -132,7 +92,10 @@ impl Condition {
                 let generated = contents.generator && *generator_finds_stateroot;
                 !contents.fstab_var && !generated
             }
-            Condition::NobodyElseMountsBoot => !contents.fstab_boot && !contents.generator_mounts_boot,
+            Condition::NobodyElseMountsBoot { generator_finds_target } => {
+                let generated = contents.generator_mounts_boot && *generator_finds_target;
+                !contents.fstab_boot && !generated
+            }
         }
     }
 }
@@ -149,9 +112,16 @@ impl Plan {
         self.steps.iter().any(|step| matches!(step.source, Source::TransientOver(_)))
     }
 
-    /// The conditions still open.
-    pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
-        self.steps.iter().filter_map(|step| step.only_if.as_ref())
+    /// What must be known of the new root to decide the conditions.
+    pub fn questions(&self) -> Questions {
+        let asks = |question: fn(&Condition) -> bool| {
+            self.steps.iter().filter_map(|step| step.only_if.as_ref()).any(question)
+        };
+        Questions {
+            var: asks(|condition| matches!(condition, Condition::NobodyElseMountsVar { .. })),
+            boot: asks(|condition| matches!(condition, Condition::NobodyElseMountsBoot { .. })),
+            transient_etc: self.transient_etc(),
+        }
     }
 }
 
@@ -164,7 +134,8 @@ pub fn plan(config: &Config, facts: &Facts) -> Result<Plan> {
     refuse_unsupported(config, facts)?;
     let readonly = config.sysroot_readonly.unwrap_or(false) || facts.legacy_readonly;
     let (var, boot) = (mounts_var(config, facts), mounts_boot(config, facts));
-    require_directories(facts, readonly || var.is_some(), var.is_some(), boot.is_some())?;
+    let certain = |here: &Option<Here>| here.as_ref().is_some_and(|here| here.only_if.is_none());
+    require_directories(facts, readonly || certain(&var), certain(&var), certain(&boot))?;
 
     let step = |at: &[u8], source, access, why| Step {
         at: at.to_vec(),
@@ -237,6 +208,7 @@ fn mounts_var(config: &Config, facts: &Facts) -> Option<Here> {
         MountHere::No => None,
         MountHere::Yes => Some(Here { only_if: None, why: "[var] mount=true" }),
         MountHere::Auto if facts.mount_var_marker => Some(Here { only_if: None, why: MARKER }),
+        MountHere::Auto if !facts.has_var => None,
         MountHere::Auto => {
             let generator_finds_stateroot = facts.generator_finds_stateroot;
             let condition = Condition::NobodyElseMountsVar { generator_finds_stateroot };
@@ -252,7 +224,11 @@ fn mounts_boot(config: &Config, facts: &Facts) -> Option<Here> {
         MountHere::Auto if !facts.boot_on_physical_root || !facts.has_boot => None,
         // The marker silences the generator, so nobody else will.
         MountHere::Auto if facts.mount_var_marker => Some(Here { only_if: None, why: MARKER }),
-        MountHere::Auto => Some(Here { only_if: Some(Condition::NobodyElseMountsBoot), why: NOBODY_ELSE }),
+        MountHere::Auto => {
+            let generator_finds_target = config.generator.target;
+            let condition = Condition::NobodyElseMountsBoot { generator_finds_target };
+            Some(Here { only_if: Some(condition), why: NOBODY_ELSE })
+        }
     }
 }
 
@@ -260,17 +236,22 @@ const MARKER: &str = "/run/ostree/initramfs-mount-var exists";
 const NOBODY_ELSE: &str = "nobody mounts it later";
 
 fn refuse_unsupported(config: &Config, facts: &Facts) -> Result<()> {
-    let refuse = |class, asked: &str, why: &str| Err(Error::found(class, format!("obey {asked}"), why));
+    let refuse = |class, asked: &str, why: &str, hint: &str| {
+        Err(Error::found(class, format!("obey {asked}"), why).hint(hint))
+    };
     let composefs = match config.composefs {
         Composefs::Off => false,
         Composefs::Maybe => facts.composefs_image,
         Composefs::On | Composefs::Verity | Composefs::Signed => true,
     };
     if composefs {
-        return refuse(Class::Unsupported, "the composefs setting", "this version has no composefs");
+        let hint = "boot with ostree.prepare-root.composefs=no, if the deployment is one that can do without";
+        return refuse(Class::Unsupported, "the composefs setting", "this version has no composefs", hint);
     }
     if config.root != Root::Persistent {
-        return refuse(Class::Config, "[root] transient", "a transient root needs [composefs] enabled");
+        let hint =
+            "take [root] transient and transient-ro out of prepare-root.conf and rebuild the initramfs";
+        return refuse(Class::Config, "[root] transient", "it needs [composefs] enabled=yes", hint);
     }
     Ok(())
 }

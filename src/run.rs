@@ -54,7 +54,7 @@ impl RunFiles {
     /// [`Class::Run`]
     pub fn transient_etc(&mut self) -> Result<TransientEtc> {
         // Unlike the directory of a run before (soft-reboot). It need not be a secret: /run/ostree is root's.
-        for suffix in std::process::id().. {
+        for suffix in std::process::id()..=u32::MAX {
             let path = format!("/run/ostree/transient-etc.{suffix:06}");
             if self.directory(&c_string(&path), 0o700)? {
                 self.directory(&c_string(&format!("{path}/upper")), 0o755)?;

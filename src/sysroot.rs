@@ -3,7 +3,7 @@
 use crate::error::{Class, Error, Result, printable};
 use crate::lookup;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,6 @@ pub struct Sysroot {
     handle: OwnedFd,
     /// Where it is mounted, without symbolic links.
     pub path: PathBuf,
-    /// Neither the file system nor the mount is read-only.
-    pub writable: bool,
     /// Device and inode number of its root directory.
     pub identity: (u64, u64),
 }
@@ -48,16 +46,12 @@ impl Sysroot {
         }
         let path = lookup::canonical_path(handle.as_fd()).map_err(fail)?;
         if path == Path::new("/") {
-            return Err(Error::found(
-                Class::Unsupported,
-                what,
-                "preparing / itself, without an initramfs, is not supported",
-            ));
+            let found = "this version cannot prepare / itself, as process 1 without an initramfs";
+            return Err(Error::found(Class::Unsupported, what, found)
+                .hint("boot with an initramfs that runs this program"));
         }
-        let flags = rustix::fs::fstatvfs(&handle).map_err(fail)?.f_flag;
-        let stat = rustix::fs::fstat(&handle).map_err(fail)?;
-        let writable = !flags.contains(StatVfsMountFlags::RDONLY);
-        Ok(Sysroot { handle, path, writable, identity: (stat.st_dev, stat.st_ino) })
+        let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+        Ok(Sysroot { handle, path, identity: (device, stat.stx_ino) })
     }
 
     /// The root directory.

@@ -4,11 +4,12 @@
 //! tree is assembled in a mount namespace of our own instead: private, gone without a trace if we
 //! die, and cloned as a whole when it is complete. Either way nothing is visible until [`swap`](super::swap).
 
+use super::Disk;
 use super::clone::{clone, private_tree};
 use super::syscall::{self, Attributes, Propagation};
-use super::{Disk, Kernel};
 use crate::error::{Class, Error, Result};
 use crate::lookup;
+use crate::options::Kernel;
 use crate::plan::{Plan, Step};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -53,7 +54,7 @@ pub fn assemble(plan: &Plan, disk: &Disk<'_>, kernel: Kernel) -> Result<OwnedFd>
 }
 
 fn attach(root: BorrowedFd<'_>, piece: BorrowedFd<'_>, step: &Step) -> rustix::io::Result<()> {
-    // A link in the last place would be followed to somewhere else in the tree; no directory of the plan is one.
+    // The stateroot's var may be a link; beneath the root it may lead anywhere.
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let place = lookup::open_beneath(root, &step.at, flags)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

@@ -26,7 +26,7 @@ pub fn clone(step: &Step, disk: &Disk<'_>) -> Result<OwnedFd> {
     let source = source.map_err(|errno| {
         let class =
             if matches!(errno, Errno::NOENT | Errno::NOTDIR) { Class::Incomplete } else { Class::Mount };
-        Error::errno(class, format!("open what is to be mounted at {}", step.place()), errno)
+        Error::errno(class, format!("open {} for {}", step.source_text(), step.place()), errno)
     })?;
     if let (Source::TransientOver(_), Some(etc)) = (&step.source, disk.transient_etc) {
         return overlay::mount(source.as_fd(), &etc.path, &step.place());

@@ -4,15 +4,15 @@
 //! instant in which the place is empty. Where the kernel refuses that, the old mount is taken off first; should the new one then
 //! not go on, a copy of the old one, made before, is put back.
 
-use super::Kernel;
 use super::clone::private_tree;
 use super::syscall::{self, Attributes, Propagation};
 use crate::error::{Class, Error, Result, describe};
 use crate::lookup;
+use crate::options::Kernel;
 use crate::plan::{self, Plan};
 use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 use std::ffi::OsStr;
@@ -44,20 +44,19 @@ pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
 /// Takes the old mount off the new one.
 fn uncover(sysroot: &Sysroot) -> Result<()> {
     detach(sysroot.handle()).map_err(|errno| {
-        Error::errno(Class::Undo, format!("detach {} from above the new root", sysroot), errno)
-            .hint("the physical root is still what is seen there; the new root is hidden beneath it")
+        Error::errno(Class::Undo, format!("detach {} from above the new root", sysroot), errno).hint(
+            "reboot: the physical root is still what is seen there, but the new root is hidden beneath it",
+        )
     })
 }
 
 /// Takes the old mount off and puts the new one on.
 fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
     let fail = |operation: &str, errno| Error::errno(Class::Mount, format!("{operation} {sysroot}"), errno);
-    let (Some(parent), Some(name)) = (sysroot.path.parent(), sysroot.path.file_name()) else {
-        return Err(fail("replace", Errno::INVAL));
-    };
-    let parent =
-        rustix::fs::openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| fail("open the directory of", errno))?;
+    let Some(name) = sysroot.path.file_name() else { return Err(fail("replace", Errno::INVAL)) };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::openat(sysroot.handle(), c"..", flags, Mode::empty())
+        .map_err(|errno| fail("open the directory of", errno))?;
     let old = private_tree(sysroot.handle()).map_err(|errno| fail("keep a copy of", errno))?;
     detach(sysroot.handle()).map_err(|errno| fail("detach", errno))?;
     let Err(errno) = attach(tree, &parent, name) else { return Ok(()) };

@@ -9,7 +9,8 @@ impl Step {
         format!("/{}", self.at.escape_ascii())
     }
 
-    fn source_text(&self) -> String {
+    /// What is mounted there.
+    pub fn source_text(&self) -> String {
         match &self.source {
             Source::Deployment("") => "the deployment".into(),
             Source::Deployment(path) => format!("the deployment's {path}"),
@@ -47,6 +48,9 @@ pub fn text(plan: &Plan) -> String {
             "  {place:place_width$}  {options:options_width$}  {source:source_width$}  ({})",
             step.why
         );
+    }
+    for warning in &plan.warnings {
+        let _ = writeln!(out, "warning: {warning}");
     }
     out
 }

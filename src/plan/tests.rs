@@ -90,8 +90,21 @@ fn var_is_mounted_where_nobody_else_does() {
     assert_eq!(mounts("[var]\nmount=false\n", &facts(), &NO_GENERATOR), "/ /usr:ro /sysroot /boot");
     let unreadable = Facts { generator_finds_stateroot: false, ..facts() };
     assert_eq!(mounts("", &unreadable, &FORKY), "/ /usr:ro /sysroot /var+");
+    assert_eq!(mounts("", &Facts { has_var: false, ..facts() }, &NO_GENERATOR), "/ /usr:ro /sysroot /boot");
     let readonly = "[sysroot]\nreadonly=true\n[var]\nmount=true\n";
     assert!(mounts(readonly, &facts(), &FORKY).ends_with(" /sysroot/ostree/deploy/debian/var:rw /var:rw+"));
+}
+
+#[test]
+fn a_generator_that_finds_no_target_mounts_nothing() {
+    let quoted = Cmdline::new("\"ostree=/ostree/boot.1/debian/c0ffee/0\"");
+    let config = Config::parse(&quoted, "test.conf", b"").unwrap();
+    let facts = Facts { generator_finds_stateroot: config.generator.stateroot, ..facts() };
+    let steps = plan(&config, &facts).unwrap().settle(&FORKY).steps;
+    assert_eq!(
+        steps.iter().map(|step| &*step.at).collect::<Vec<_>>(),
+        [&b""[..], b"usr", b"sysroot", b"var", b"boot"]
+    );
 }
 
 #[test]
@@ -103,10 +116,11 @@ fn the_marker_silences_the_generator_so_both_are_ours() {
 #[test]
 fn what_only_the_image_knows_stays_open() {
     let plan = plan(&config(""), &facts()).unwrap();
-    let open: Vec<_> = plan.conditions().copied().collect();
+    assert_eq!(plan.questions(), Questions { var: true, boot: true, transient_etc: false });
+    let open: Vec<_> = plan.steps.iter().filter_map(|step| step.only_if).collect();
     let var = Condition::NobodyElseMountsVar { generator_finds_stateroot: true };
-    assert_eq!(open, [var, Condition::NobodyElseMountsBoot]);
-    assert_eq!(plan.settle(&FORKY).conditions().count(), 0);
+    assert_eq!(open, [var, Condition::NobodyElseMountsBoot { generator_finds_target: true }]);
+    assert_eq!(plan.settle(&FORKY).questions(), Questions::default());
 }
 
 #[test]
@@ -137,6 +151,9 @@ fn refusals() {
     assert_eq!(class("", &Facts { missing: vec!["usr"], ..facts() }), Err(Class::Incomplete));
     let no_var = Facts { has_stateroot_var: false, ..facts() };
     assert_eq!(class("[var]\nmount=false\n", &no_var), Ok(()));
+    // Whether it is needed is not known yet.
+    assert_eq!(class("", &no_var), Ok(()));
+    assert_eq!(class("[sysroot]\nreadonly=1\n", &no_var), Err(Class::Incomplete));
     assert_eq!(class("[var]\nmount=true\n", &no_var), Err(Class::Incomplete));
     assert_eq!(class("[boot]\nmount=true\n", &Facts { has_boot: false, ..facts() }), Err(Class::Incomplete));
 }
