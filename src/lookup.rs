@@ -7,8 +7,9 @@ use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// How often a lookup is tried again when something is renamed or mounted meanwhile (`openat2(2)`, EAGAIN).
-const TRIES: usize = 16;
+/// How often a lookup is tried again when something is renamed or mounted meanwhile (`openat2(2)`, EAGAIN). Any mount on the
+/// machine can be that something: with 16, one run in 2000 failed while two other processes kept making mount namespaces.
+const TRIES: usize = 1000;
 
 /// The most bytes that the contents of a file may have.
 const SIZE_LIMIT: usize = 1 << 20;

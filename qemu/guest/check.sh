@@ -1,0 +1,76 @@
+#!/bin/sh
+# Runs in the booted guest and reports what it sees over a virtio-serial port of
+# its own, because lines of the kernel, systemd and programs mix on the console.
+# Each line is "SECTION<tab>TEXT"; the last one is "end". Then the guest is
+# switched off. Judging is the host's work.
+
+exec 3> /dev/virtio-ports/prepare-root.report
+
+# The guest must go down whatever happens here; without "end" it is a failure.
+trap 'exec 3>&-; systemctl poweroff --no-block' EXIT
+
+section() {
+    name=$1
+    shift
+    "$@" 2>&1 | sed "s/^/$name	/" >&3
+}
+
+# Everything that was to be started has been started, or has failed.
+state=$(systemctl is-system-running --wait)
+printf 'state\t%s\n' "$state" >&3
+section multi-user systemctl is-active multi-user.target
+
+section kernel uname -r
+section cmdline cat /proc/cmdline
+section mountinfo cat /proc/self/mountinfo
+section status ostree admin status
+section failed systemctl --failed --plain --no-legend --full
+failed_log() {
+    systemctl --failed --plain --no-legend --full | while read -r unit rest; do
+        journalctl -b -q -o cat -n 6 -u "$unit" | sed "s/^/$unit: /"
+    done
+}
+section failed-log failed_log
+section mounts systemctl list-units --type=mount --all --plain --no-legend --full
+section generator ls /run/systemd/generator
+section booted od -An -v -w16 -tx1 /run/ostree-booted
+section root stat -c '%d %i' /
+section run-ostree ls -lA /run/ostree
+section time systemd-analyze time
+
+dependency_failed() {
+    journalctl -b -o cat _PID=1 | grep 'Dependency failed for'
+}
+section dependency-failed dependency_failed
+
+# Messages with their level: "<6>[    1.234567] ostree-prepare-root[123]: ..."
+kernel_log() {
+    dmesg --raw | grep -F 'ostree-prepare-root['
+}
+section log kernel_log
+section journal journalctl -b -q -o short-monotonic -u ostree-prepare-root.service
+warnings() {
+    journalctl -b -q -o cat -p warning SYSLOG_IDENTIFIER=ostree-prepare-root + _SYSTEMD_UNIT=ostree-prepare-root.service
+}
+section warnings warnings
+section announced journalctl -b -q -o export --output-fields=MESSAGE,DEPLOYMENT_PATH,DEPLOYMENT_DEVICE,DEPLOYMENT_INODE \
+    MESSAGE_ID=7170336a73ba4601bad31af888aa0df7
+
+# Who mounted them: with a fragment it is a unit of the generator, and the
+# journal tells whether systemd had to mount it or found it mounted.
+for unit in var.mount boot.mount etc.mount sysroot.mount usr.mount; do
+    section "unit-$unit" systemctl show -p LoadState -p ActiveState -p Result -p FragmentPath "$unit"
+    section "unit-$unit" journalctl -b -q -o cat _PID=1 UNIT="$unit"
+done
+
+for directory in / /usr /etc /var /sysroot /boot; do
+    file=${directory%/}/.prepare-root-check
+    if (: > "$file") 2> /dev/null; then
+        rm -f "$file"
+        printf 'writable\t%s\n' "$directory" >&3
+    else
+        printf 'read-only\t%s\n' "$directory" >&3
+    fi
+done
+
+printf 'end\n' >&3

@@ -1,0 +1,89 @@
+//! The command line.
+
+use crate::product::Program;
+use crate::suite::Suite;
+use anyhow::{Context, Result, bail};
+use lexopt::{Arg, Parser, ValueExt};
+use std::time::Duration;
+
+/// What to do.
+pub enum Command {
+    /// Boot once and show what came of it.
+    Boot {
+        /// The Debian release.
+        suite: Suite,
+        /// Whether the console is shown while it runs.
+        console: bool,
+        /// Kernel arguments to add.
+        kargs: Vec<String>,
+    },
+    /// Run scenarios; the core ones if none is named.
+    Test {
+        /// Their names, or `core`, `matrix`, `all`.
+        names: Vec<String>,
+    },
+    /// Show the scenarios.
+    List,
+    /// Show how to use the program.
+    Help,
+}
+
+/// The command and the options all commands share.
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// Whose program is in the initramfs.
+    pub program: Program,
+    /// The longest a boot may take.
+    pub limit: Duration,
+}
+
+/// How to use the program.
+pub const HELP: &str = "\
+usage: prepare-root-qemu boot [--suite trixie|forky] [--console] [--karg ARGUMENT]...
+       prepare-root-qemu test [SCENARIO|core|matrix|all]...
+       prepare-root-qemu list
+
+  --program ours|libostree   whose ostree-prepare-root boots (default: ours)
+  --timeout SECONDS          the longest a boot may take (default: 240)
+
+environment: PREPARE_ROOT_CACHE  where disks and logs are kept (default: target/qemu-cache)
+             PREPARE_ROOT_BIN    a program that is built already (default: run `make build`)
+             MIRROR              the Debian mirror (default: the suite's)";
+
+/// Reads the arguments.
+pub fn read(mut parser: Parser) -> Result<Invocation> {
+    let mut words: Vec<String> = Vec::new();
+    let (mut suite, mut program, mut limit) = (None, Program::Ours, 240);
+    let (mut console, mut kargs, mut help) = (false, Vec::new(), false);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("suite") => suite = Some(Suite::parse(&parser.value()?.string()?)?),
+            Arg::Long("program") => program = Program::parse(&parser.value()?.string()?)?,
+            Arg::Long("timeout") => limit = parser.value()?.parse().context("--timeout")?,
+            Arg::Long("console") => console = true,
+            Arg::Long("karg") => kargs.push(parser.value()?.string()?),
+            Arg::Long("help") | Arg::Short('h') => help = true,
+            Arg::Value(word) => words.push(word.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if kargs.iter().any(|karg| karg.contains(char::is_whitespace)) {
+        bail!("--karg takes one kernel argument, without spaces");
+    }
+    let mut words = words.into_iter();
+    let verb = words.next();
+    let command = match verb.as_deref() {
+        _ if help => Command::Help,
+        Some("boot") => Command::Boot { suite: suite.unwrap_or(Suite::Trixie), console, kargs },
+        Some("test") if suite.is_none() && !console && kargs.is_empty() => {
+            Command::Test { names: words.by_ref().collect() }
+        }
+        Some("list") => Command::List,
+        _ => bail!("{HELP}"),
+    };
+    if let Some(word) = words.next() {
+        bail!("what is '{word}'?\n{HELP}");
+    }
+    Ok(Invocation { command, program, limit: Duration::from_secs(limit) })
+}

@@ -1,0 +1,211 @@
+//! What is expected of a boot. Each expectation says of one outcome whether it holds.
+
+use crate::qemu::Outcome;
+use std::fmt;
+
+/// One assertion about a boot.
+#[derive(Clone, Copy, Debug)]
+pub enum Expect {
+    /// The guest started everything, reported, and switched itself off.
+    MultiUser,
+    /// No unit failed, and none was given up because another had failed.
+    NoFailedUnits,
+    /// A file can be created in this directory.
+    Writable(&'static str),
+    /// A file cannot be created in this directory.
+    NotWritable(&'static str),
+    /// This mount has the `ro` option.
+    MountedReadOnly(&'static str),
+    /// The root is the deployment that `ostree admin status` marks as booted.
+    BootedDeployment,
+    /// Exactly one mount is at this path.
+    MountedOnce(&'static str),
+    /// No mount hides another.
+    NothingStacked,
+    /// OSTree's generator wrote this unit.
+    Generated(&'static str),
+    /// OSTree's generator did not write this unit.
+    NotGenerated(&'static str),
+    /// systemd itself mounted this unit.
+    MountedBySystemd(&'static str),
+    /// The mount of this unit was there before systemd.
+    FoundMounted(&'static str),
+    /// Our program's last log line is there and names the booted deployment.
+    OurLog,
+    /// Our program had nothing to warn of.
+    NoWarnings,
+    /// The journal has the structured message with the deployment's path.
+    Announced,
+    /// `/run/ostree-booted` names device and inode of the root directory.
+    BootedFile,
+    /// The kernel was given this argument.
+    CommandLine(&'static str),
+    /// The initramfs gave up in an orderly way, and reported.
+    Emergency,
+    /// The console shows this text.
+    ConsoleShows(&'static str),
+    /// `/sysroot` is the disk's root, not a deployment.
+    PhysicalRootKept,
+}
+
+type Check = Result<(), String>;
+
+impl Expect {
+    /// Whether it holds; if not, why.
+    pub fn check(self, outcome: &Outcome) -> Check {
+        let report = &outcome.report;
+        match self {
+            Self::MultiUser => {
+                outcome.complete()?;
+                let state = report.line("multi-user").unwrap_or("unknown");
+                ensure(state == "active", || format!("multi-user.target is {state}"))
+            }
+            Self::NoFailedUnits => {
+                let failed =
+                    [report.lines("failed"), report.lines("failed-log"), report.lines("dependency-failed")]
+                        .concat();
+                ensure(failed.is_empty(), || failed.join("; "))?;
+                let state = report.line("state").unwrap_or("unknown");
+                ensure(state == "running", || format!("the system is {state}"))
+            }
+            Self::Writable(path) => {
+                let found = report.lines("writable").iter().any(|line| line == path);
+                ensure(found, || format!("no file can be created in {path}"))
+            }
+            Self::NotWritable(path) => {
+                let found = report.lines("read-only").iter().any(|line| line == path);
+                ensure(found, || format!("a file can be created in {path}"))
+            }
+            Self::MountedReadOnly(path) => {
+                let mounts = mounts(outcome)?;
+                let at = mounts.at(path);
+                let mount = at.last().ok_or_else(|| format!("nothing is mounted at {path}"))?;
+                ensure(mount.is_read_only(), || format!("{path} is mounted {}", mount.options))
+            }
+            Self::BootedDeployment => {
+                let booted = booted(outcome)?;
+                let expected = format!("/ostree/deploy/debian/deploy/{booted}");
+                let mounts = mounts(outcome)?;
+                let roots: Vec<_> = mounts.at("/").iter().map(|mount| mount.root.clone()).collect();
+                ensure(roots == [expected], || format!("{booted} is booted, but / is {}", roots.join(", ")))
+            }
+            Self::MountedOnce(path) => {
+                let count = mounts(outcome)?.at(path).len();
+                ensure(count == 1, || format!("{count} mounts at {path}"))
+            }
+            Self::NothingStacked => {
+                let mounts = mounts(outcome)?;
+                ensure(mounts.stacked().is_empty(), || mounts.stacked().join(", "))
+            }
+            Self::Generated(unit) => ensure(generated(outcome, unit), || format!("there is no {unit}")),
+            Self::NotGenerated(unit) => ensure(!generated(outcome, unit), || format!("there is a {unit}")),
+            Self::MountedBySystemd(unit) => {
+                ensure(mounted_by_systemd(outcome, unit), || format!("systemd did not mount {unit}"))
+            }
+            Self::FoundMounted(unit) => {
+                let active =
+                    report.lines(&format!("unit-{unit}")).iter().any(|line| line == "ActiveState=active");
+                ensure(active, || format!("{unit} is not active"))?;
+                ensure(!mounted_by_systemd(outcome, unit), || format!("systemd mounted {unit}"))
+            }
+            Self::OurLog => {
+                let line = report.final_line().ok_or("our program's last line is not in the kernel log")?;
+                let (sum, serial) = booted(outcome)?.rsplit_once('.').ok_or("no serial in the deployment")?;
+                let name = format!("debian {}.{serial} ", &sum[..sum.len().min(12)]);
+                ensure(line.contains(&name), || format!("'{line}' does not name '{name}'"))
+            }
+            Self::NoWarnings => {
+                let kernel = report.kernel_log_warnings().map_err(|error| error.to_string())?;
+                ensure(kernel.is_empty(), || kernel.join("; "))?;
+                let journal = report.lines("warnings");
+                ensure(journal.is_empty(), || journal.join("; "))
+            }
+            Self::Announced => {
+                let path = format!("/ostree/deploy/debian/deploy/{}", booted(outcome)?);
+                let fields = report.lines("announced");
+                let path =
+                    fields.iter().any(|line| line.starts_with("DEPLOYMENT_PATH=") && line.ends_with(&path));
+                ensure(path, || "no journal message with DEPLOYMENT_PATH of the booted deployment".into())?;
+                let found = |name: &str| fields.iter().any(|line| line.starts_with(name));
+                let complete = found("DEPLOYMENT_DEVICE=") && found("DEPLOYMENT_INODE=");
+                ensure(complete, || "DEPLOYMENT_DEVICE or DEPLOYMENT_INODE is missing".into())
+            }
+            Self::BootedFile => {
+                let file = report.booted_file().map_err(|error| error.to_string())?;
+                let [named, root] = [file.device_inode(), report.line("root").map(str::to_owned)];
+                ensure(named.is_some() && named == root, || {
+                    format!("/run/ostree-booted names {named:?}, but / is {root:?}")
+                })
+            }
+            Self::CommandLine(word) => {
+                let line = report.line("cmdline").unwrap_or_default();
+                let found = line.split(' ').any(|given| given.starts_with(word));
+                ensure(found, || format!("the command line has no '{word}': {line}"))
+            }
+            Self::Emergency => {
+                outcome.complete()?;
+                let state = report.line("state").unwrap_or("unknown");
+                ensure(state == "emergency", || format!("the state is {state}"))
+            }
+            Self::ConsoleShows(text) => {
+                ensure(outcome.console.contains(text), || format!("the console does not show '{text}'"))
+            }
+            Self::PhysicalRootKept => {
+                let mounts = mounts(outcome)?;
+                let roots: Vec<_> = mounts.at("/sysroot").iter().map(|mount| mount.root.clone()).collect();
+                ensure(roots == ["/"], || {
+                    format!("/sysroot has {} mounts: {}", roots.len(), roots.join(", "))
+                })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Expect {
+    /// The assertion's name: its words in lower case, with what it is about.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let debug = format!("{self:?}");
+        let (name, about) = debug.split_once('(').unwrap_or((&debug, ""));
+        for (index, letter) in name.char_indices() {
+            if index > 0 && letter.is_uppercase() {
+                f.write_str("-")?;
+            }
+            write!(f, "{}", letter.to_ascii_lowercase())?;
+        }
+        let about = about.trim_matches(|c| c == '"' || c == ')');
+        if about.is_empty() { Ok(()) } else { write!(f, "({about})") }
+    }
+}
+
+fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(reason()) }
+}
+
+fn mounts(outcome: &Outcome) -> Result<crate::mounts::Mounts, String> {
+    outcome.report.mounts().map_err(|error| error.to_string())
+}
+
+fn booted(outcome: &Outcome) -> Result<&str, String> {
+    let status =
+        || format!("no deployment is marked as booted: {}", outcome.report.lines("status").join("; "));
+    outcome.report.booted_deployment().ok_or_else(status)
+}
+
+fn generated(outcome: &Outcome, unit: &str) -> bool {
+    outcome.report.lines("generator").iter().any(|line| line == unit)
+}
+
+fn mounted_by_systemd(outcome: &Outcome, unit: &str) -> bool {
+    outcome.report.lines(&format!("unit-{unit}")).iter().any(|line| line.starts_with("Mounted "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Expect;
+
+    #[test]
+    fn names_are_readable() {
+        assert_eq!(Expect::NoFailedUnits.to_string(), "no-failed-units");
+        assert_eq!(Expect::MountedOnce("/var").to_string(), "mounted-once(/var)");
+    }
+}

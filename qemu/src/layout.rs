@@ -1,0 +1,83 @@
+//! From a plain Debian tree to one that OSTree can deploy, with an initramfs in it.
+
+use crate::product::Program;
+use crate::recipe::{File, Recipe};
+use crate::script;
+use anyhow::{Context, Result};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+const ADAPT: &str = include_str!("../tree/adapt.sh");
+const INITRAMFS: &str = include_str!("../tree/initramfs.sh");
+
+/// The script that commits and deploys a tree.
+pub const DISK: &str = include_str!("../tree/disk.sh");
+
+/// The scripts whose text decides what a disk becomes.
+pub const SCRIPTS: [&str; 3] = [ADAPT, INITRAMFS, DISK];
+
+const CHECK_UNIT: &str = "usr/lib/systemd/system/prepare-root-check.service";
+const CHECK_WANTED: &str = "usr/lib/systemd/system/multi-user.target.wants/prepare-root-check.service";
+
+/// The files that make the guest report.
+pub const GUEST_FILES: [File; 3] = [
+    ("usr/lib/prepare-root-check/check.sh", include_str!("../guest/check.sh")),
+    (CHECK_UNIT, include_str!("../guest/check.service")),
+    ("usr/lib/tmpfiles.d/prepare-root-check.conf", include_str!("../guest/tmpfiles.conf")),
+];
+
+/// Puts the recipe's files and ours into the tree and gives it OSTree's layout.
+pub fn adapt(tree: &Path, recipe: &Recipe, product: Option<&Path>, logs: &Path) -> Result<()> {
+    let mut command = Command::new("sh");
+    command.args(["-c", ADAPT, "sh"]).arg(tree);
+    script::run(&mut command, &logs.join("adapt.log"))?;
+
+    for (path, text) in GUEST_FILES {
+        write(&tree.join(path), text, 0o644)?;
+    }
+    let wanted = tree.join(CHECK_WANTED);
+    if let Some(parent) = wanted.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    symlink("../prepare-root-check.service", &wanted).context("enable the check")?;
+
+    if let Some(product) = product {
+        let mut command = Command::new("cp");
+        command.args(["-a", "--no-preserve=ownership"]).arg(product.join(".")).arg(tree);
+        script::run(&mut command, &logs.join("copy.log"))?;
+    }
+    if let Some(config) = recipe.config {
+        write(&tree.join("etc/ostree/prepare-root.conf"), config, 0o644)?;
+    }
+    for path in recipe.remove {
+        fs::remove_file(tree.join(path)).with_context(|| format!("remove /{path} from the tree"))?;
+    }
+    for (path, text) in recipe.initramfs_files {
+        write(&tree.join("tmp/initramfs").join(path), text, 0o755)?;
+    }
+    Ok(())
+}
+
+/// Runs the tree's dracut.
+pub fn initramfs(tree: &Path, recipe: &Recipe, logs: &Path) -> Result<()> {
+    let mut command = script::in_mount_namespace(INITRAMFS, [tree]);
+    // Ours must come in by its own configuration, as it will on a user's machine.
+    if recipe.program == Program::Libostree {
+        command.args(["--add", "ostree"]);
+    }
+    if !recipe.omit.is_empty() {
+        command.args(["--omit", recipe.omit]);
+    }
+    script::run(&mut command, &logs.join("dracut.log")).context("make the initramfs")
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    Ok(())
+}

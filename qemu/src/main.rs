@@ -1,0 +1,146 @@
+//! Builds real Debian OSTree systems and boots them in QEMU, scenario by scenario.
+//!
+//! A [`scenario`] is data: a [`recipe`] for a disk, and what is [expected](expect) of the boot.
+//! [`disk`] makes the disk of a recipe ([`suite`] -> [`layout`] -> OSTree), [`qemu`] boots it,
+//! the guest sends a [`report`], and [`trial`] judges it.
+
+mod accel;
+mod cache;
+mod command;
+mod console;
+mod disk;
+mod entry;
+mod expect;
+mod layout;
+mod mounts;
+mod product;
+mod progress;
+mod qemu;
+mod recipe;
+mod report;
+mod scenario;
+mod script;
+mod suite;
+mod summary;
+mod trial;
+
+use accel::Accel;
+use anyhow::{Context, Result, bail};
+use cache::Cache;
+use command::{Command, Invocation};
+use disk::Builder;
+use product::{Product, Program};
+use progress::Progress;
+use qemu::Boot;
+use recipe::Recipe;
+use scenario::Scenario;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("prepare-root-qemu: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<bool> {
+    let Invocation { command, program, limit } = command::read(lexopt::Parser::from_env())?;
+    match command {
+        Command::Help => println!("{}", command::HELP),
+        Command::List => {
+            for Scenario { name, about, core, .. } in scenario::all() {
+                println!("{:<7} {name:<24} {about}", if core { "core" } else { "matrix" });
+            }
+        }
+        Command::Boot { suite, console, kargs } => {
+            let mut recipe = Recipe { program, ..Recipe::new(suite) };
+            recipe.kargs.extend(kargs);
+            return boot(&recipe, console, limit);
+        }
+        Command::Test { names } => {
+            let mut scenarios = select(&names)?;
+            scenarios.iter_mut().for_each(|scenario| scenario.recipe.program = program);
+            return test(&scenarios, program, limit);
+        }
+    }
+    Ok(true)
+}
+
+fn boot(recipe: &Recipe, live: bool, limit: Duration) -> Result<bool> {
+    let workshop = Workshop::open(recipe.program)?;
+    let Workshop { cache, progress, accel, .. } = &workshop;
+    let logs = cache.logs(&format!("boot-{}", recipe.suite))?;
+    let disk = workshop.builder().disk(recipe, &logs)?;
+    let boot = Boot { accel: *accel, limit, live, edit: None, logs: &logs };
+    let outcome = progress.step(&format!("{}: booting", recipe.suite), || boot.run(&disk))?;
+    if let Err(fate) = outcome.complete() {
+        eprint!("{}", script::tail(&outcome.console_log)?);
+        bail!("{fate}; logs: {}", logs.display());
+    }
+    summary::print(&outcome, progress)?;
+    Ok(true)
+}
+
+fn test(scenarios: &[Scenario], program: Program, limit: Duration) -> Result<bool> {
+    let workshop = Workshop::open(program)?;
+    let mut score = trial::Score::default();
+    for scenario in scenarios {
+        let logs = workshop.cache.logs(scenario.name)?;
+        let boot = Boot { accel: workshop.accel, limit, live: false, edit: scenario.edit, logs: &logs };
+        score.run(scenario, &workshop.builder(), &boot)?;
+    }
+    Ok(score.finish())
+}
+
+/// What every boot of one invocation shares.
+struct Workshop {
+    cache: Cache,
+    progress: Progress,
+    accel: Accel,
+    product: Option<Product>,
+}
+
+impl Workshop {
+    fn open(program: Program) -> Result<Self> {
+        disk::ensure_root()?;
+        let workspace =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate is in no workspace")?;
+        let (cache, progress) = (Cache::open(workspace)?, Progress::new());
+        let accel = Accel::probe(&cache.workplace()?)?;
+        progress.say(accel.describe());
+        let product = match program {
+            Program::Ours => Some(Product::make(workspace, &cache, &progress)?),
+            Program::Libostree => None,
+        };
+        Ok(Self { cache, progress, accel, product })
+    }
+
+    fn builder(&self) -> Builder<'_> {
+        Builder { cache: &self.cache, product: self.product.as_ref(), progress: &self.progress }
+    }
+}
+
+/// The scenarios of these names, in their usual order.
+fn select(names: &[String]) -> Result<Vec<Scenario>> {
+    let all = scenario::all();
+    let is_group = |name: &str| ["core", "matrix", "all"].contains(&name);
+    if let Some(name) = names.iter().find(|name| !is_group(name) && !all.iter().any(|it| it.name == **name)) {
+        bail!("unknown scenario '{name}': see `prepare-root-qemu list`");
+    }
+    let wanted = |scenario: &Scenario| {
+        names.is_empty() && scenario.core
+            || names.iter().any(|name| match name.as_str() {
+                "all" => true,
+                "core" => scenario.core,
+                "matrix" => !scenario.core,
+                name => name == scenario.name,
+            })
+    };
+    Ok(all.into_iter().filter(wanted).collect())
+}

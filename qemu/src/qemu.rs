@@ -1,0 +1,108 @@
+//! One boot in QEMU.
+
+use crate::accel::Accel;
+use crate::console::{self, End};
+use crate::disk::Disk;
+use crate::entry::Entry;
+use crate::report::Report;
+use anyhow::{Context, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Changes the kernel command line that OSTree wrote, word by word.
+pub type Edit = fn(&str) -> String;
+
+/// How to boot.
+pub struct Boot<'a> {
+    /// Who runs the guest's instructions.
+    pub accel: Accel,
+    /// The longest it may take.
+    pub limit: Duration,
+    /// Whether the console is shown, and typed to, while it runs.
+    pub live: bool,
+    /// What is changed on the kernel command line.
+    pub edit: Option<Edit>,
+    /// Where console and report go.
+    pub logs: &'a Path,
+}
+
+/// What came of a boot.
+pub struct Outcome {
+    /// How it ended.
+    pub end: End,
+    /// What the guest reported.
+    pub report: Report,
+    /// What the console showed.
+    pub console: String,
+    /// Where the console's log is.
+    pub console_log: PathBuf,
+    /// The kernel command line QEMU was given.
+    pub command_line: String,
+}
+
+impl Outcome {
+    /// Whether the guest reported and switched itself off; if not, what it did instead.
+    pub fn complete(&self) -> Result<(), String> {
+        match (self.report.is_complete(), self.end) {
+            (true, End::PowerOff) => Ok(()),
+            (true, _) => Err("the guest reported, but did not switch itself off".into()),
+            (false, End::PowerOff) => Err("the guest ended without a complete report".into()),
+            (false, End::Stuck(text)) => Err(format!("the guest stopped at '{text}'")),
+            (false, End::TimeLimit) => Err("the guest did not report in time".into()),
+        }
+    }
+}
+
+impl Boot<'_> {
+    /// Boots the entry of a disk. The disk is left as it was.
+    pub fn run(&self, disk: &Disk) -> anyhow::Result<Outcome> {
+        let entry = Entry::read(&disk.boot())?;
+        let command_line = match self.edit {
+            Some(edit) => entry.options.split(' ').map(edit).collect::<Vec<_>>().join(" "),
+            None => entry.options.clone(),
+        };
+        let report = self.logs.join("report.txt");
+        let console_log = self.logs.join("console.log");
+
+        // Should we be killed, no guest stays behind.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(self.accel.arguments());
+        command.args(["-smp", "2", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot"]);
+        command.arg("-kernel").arg(&entry.kernel).arg("-initrd").arg(&entry.initramfs);
+        command.args(["-append", &command_line]);
+        command.arg("-drive");
+        command.arg(format!("if=virtio,format=raw,snapshot=on,file={}", disk.image().display()));
+        command.args(["-device", "virtio-rng-pci"]);
+        command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+        command.args(["-device", "virtio-serial-pci", "-chardev"]);
+        command.arg(format!("file,id=report,path={}", report.display()));
+        command.args(["-device", "virtserialport,chardev=report,name=prepare-root.report"]);
+        fs::write(self.logs.join("qemu.txt"), format!("{command:?}\n")).context("write qemu.txt")?;
+
+        let errors = fs::File::create(self.logs.join("qemu-errors.txt")).context("create a log")?;
+        let mut child = command
+            .stdin(if self.live { Stdio::inherit() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .context("start qemu-system-x86_64")?;
+        let Some(output) = child.stdout.take() else { bail!("QEMU has no output") };
+        let end = console::watch(output, &console_log, self.live, self.limit);
+        if !matches!(end, Ok(End::PowerOff)) {
+            child.kill().context("end QEMU")?;
+        }
+        let status = child.wait().context("wait for QEMU")?;
+        let end = end?;
+        if end == End::PowerOff && !status.success() {
+            let said = fs::read_to_string(self.logs.join("qemu-errors.txt"))?;
+            bail!("QEMU: {status}: {}", said.trim());
+        }
+        let text = fs::read(&report).with_context(|| format!("read {}", report.display()))?;
+        let console = String::from_utf8_lossy(&fs::read(&console_log)?).into_owned();
+        let report = Report::parse(&String::from_utf8_lossy(&text));
+        Ok(Outcome { end, report, console, console_log, command_line })
+    }
+}

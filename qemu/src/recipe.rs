@@ -1,0 +1,108 @@
+//! Everything a disk is made from.
+
+use crate::cache::Key;
+use crate::layout;
+use crate::product::Program;
+use crate::suite::Suite;
+use anyhow::Result;
+use std::path::Path;
+
+/// A file that a recipe adds.
+pub type File = (&'static str, &'static str);
+
+/// What a disk with one deployed Debian is made from.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The Debian release.
+    pub suite: Suite,
+    /// Whose `ostree-prepare-root` is in the initramfs.
+    pub program: Program,
+    /// Contents of `/etc/ostree/prepare-root.conf`, if there is to be one.
+    pub config: Option<&'static str>,
+    /// Kernel arguments that the deployment is made with.
+    pub kargs: Vec<String>,
+    /// dracut modules left out.
+    pub omit: &'static str,
+    /// Executable files added to the initramfs only.
+    pub initramfs_files: &'static [File],
+    /// Whether `/var` is that of a machine that has booted before, instead of empty.
+    pub used_var: bool,
+    /// Files removed from the tree.
+    pub remove: &'static [&'static str],
+}
+
+/// What every boot needs: the disk, an answer on the console, an end after a panic.
+const KARGS: [&str; 4] = ["root=LABEL=prepare-root", "rw", "console=ttyS0", "panic=-1"];
+
+impl Recipe {
+    /// The default system of a suite, with our program.
+    pub fn new(suite: Suite) -> Self {
+        Self {
+            suite,
+            program: Program::Ours,
+            config: None,
+            kargs: KARGS.map(str::to_owned).to_vec(),
+            omit: "",
+            initramfs_files: &[],
+            used_var: false,
+            remove: &[],
+        }
+    }
+
+    /// With a `prepare-root.conf`.
+    pub fn config(self, config: &'static str) -> Self {
+        Self { config: Some(config), ..self }
+    }
+
+    /// With one kernel argument in place of another.
+    pub fn replace_karg(mut self, old: &str, new: &str) -> Self {
+        self.kargs.iter_mut().filter(|karg| *karg == old).for_each(|karg| new.clone_into(karg));
+        self
+    }
+
+    /// Without some dracut modules.
+    pub fn omit(self, omit: &'static str) -> Self {
+        Self { omit, ..self }
+    }
+
+    /// With files only the initramfs has.
+    pub fn initramfs_files(self, initramfs_files: &'static [File]) -> Self {
+        Self { initramfs_files, ..self }
+    }
+
+    /// With the `/var` of a machine that has booted before.
+    pub fn used_var(self) -> Self {
+        Self { used_var: true, ..self }
+    }
+
+    /// Without some files of the tree.
+    pub fn remove(self, remove: &'static [&'static str]) -> Self {
+        Self { remove, ..self }
+    }
+
+    /// The name of the finished disk in the cache. `product` is the directory with our files.
+    pub fn disk_name(&self, base: &str, product: Option<&Path>) -> Result<String> {
+        let mut key = Key::new("disk").with("base", base).with("program", self.program.name());
+        if let Some(product) = product {
+            key = key.with_files(product)?;
+        }
+        key = key.with("config", self.config.unwrap_or("none")).with("omit", self.omit);
+        key = key.with("used-var", [u8::from(self.used_var)]);
+        for karg in &self.kargs {
+            key = key.with("karg", karg);
+        }
+        for (path, text) in self.initramfs_files {
+            key = key.with(path, text);
+        }
+        for path in self.remove {
+            key = key.with("remove", path);
+        }
+        for (path, text) in layout::GUEST_FILES {
+            key = key.with(path, text);
+        }
+        for script in layout::SCRIPTS {
+            key = key.with("script", script);
+        }
+        Ok(format!("disk-{}-{}", self.suite, key.finish()))
+    }
+}

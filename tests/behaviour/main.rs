@@ -1,0 +1,28 @@
+//! What our program does beyond, and differently from, libostree's: who mounts `/var` and `/boot`, what it refuses and how it
+//! says so, and that a failure at any system call leaves everything as it was.
+
+mod injections;
+mod refusals;
+mod runs;
+mod setting;
+mod spellings;
+#[path = "../support/mod.rs"]
+mod support;
+mod usage;
+mod wiring;
+
+use std::process::ExitCode;
+use support::trials;
+
+fn main() -> ExitCode {
+    trials::main(|| {
+        let mut trials = Vec::new();
+        trials.extend(wiring::var_and_boot());
+        trials.extend(spellings::spellings());
+        trials.extend(refusals::refusals());
+        trials.extend(usage::usage());
+        trials.extend(runs::runs());
+        trials.extend(injections::injections());
+        trials
+    })
+}

@@ -1,0 +1,290 @@
+//! What is refused: with which exit status and message, and that nothing changes.
+
+use crate::support::failure::Result;
+use crate::support::job;
+use crate::support::promises::{exited, nothing_changed, same};
+use crate::support::sandbox::{Edit, Ground, PRODUCT, Run, SYSROOT};
+use crate::support::trials::trial;
+use libtest_mimic::Trial;
+
+use crate::setting::*;
+
+/// Something that must be refused.
+struct Refusal {
+    name: &'static str,
+    /// What is wrong.
+    wrong: fn(&mut Scene),
+    status: i32,
+    /// What the message must say: the operation with its object, the cause.
+    says: [&'static str; 2],
+}
+
+/// What a refusal can put wrong, right to begin with.
+struct Scene {
+    /// The boot link and the deployment, in the sandbox.
+    link: String,
+    deployment: String,
+    cmdline: String,
+    sysroot: String,
+    ground: Option<Ground>,
+    edits: Vec<Edit>,
+    nobody: bool,
+}
+
+impl Scene {
+    fn config(&mut self, text: &str) {
+        self.edits.push(file(CONFIG, text));
+    }
+
+    fn link(&mut self, text: &str) {
+        self.edits.push(Edit::Link(self.link.clone(), text.into()));
+    }
+
+    fn remove(&mut self, path: &str) {
+        self.edits.push(Edit::Remove(format!("{}/{path}", self.deployment)));
+    }
+}
+
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        name: "no ostree=",
+        wrong: |scene| scene.cmdline = "quiet".into(),
+        status: 4,
+        says: ["find the deployment on the kernel command line", "there is no ostree= argument"],
+    },
+    Refusal {
+        name: "ostree= is empty",
+        wrong: |scene| scene.cmdline = "ostree= quiet".into(),
+        status: 4,
+        says: ["find the deployment on the kernel command line", "the ostree= argument is empty"],
+    },
+    Refusal {
+        name: "unknown slot",
+        wrong: |scene| scene.cmdline = "androidboot.slot_suffix=_c".into(),
+        status: 4,
+        says: ["find the deployment on the kernel command line", "_c is neither _a nor _b"],
+    },
+    Refusal {
+        name: "the target is a directory",
+        wrong: |scene| scene.edits.push(Edit::Directory(scene.link.clone())),
+        status: 7,
+        says: ["follow ostree=/ostree/boot.", "it is not a symbolic link"],
+    },
+    Refusal {
+        name: "the target is a FIFO",
+        wrong: |scene| scene.edits.push(Edit::Fifo(scene.link.clone())),
+        status: 7,
+        says: ["follow ostree=/ostree/boot.", "it is not a symbolic link"],
+    },
+    Refusal {
+        name: "there is no such link",
+        wrong: |scene| scene.cmdline = "ostree=/ostree/boot.1/debian/c0ffee/0".into(),
+        status: 7,
+        says: ["follow ostree=/ostree/boot.1/debian/c0ffee/0", "there is no such link"],
+    },
+    Refusal {
+        name: "the link dangles",
+        wrong: |scene| scene.link("../../../deploy/debian/deploy/gone.0"),
+        status: 7,
+        says: ["follow ostree=/ostree/boot.", "../../../deploy/debian/deploy/gone.0, points at nothing"],
+    },
+    Refusal {
+        name: "the link leads to itself",
+        wrong: |scene| scene.link("0"),
+        status: 7,
+        says: ["follow ostree=/ostree/boot.", "runs in circles"],
+    },
+    Refusal {
+        name: "the link is absolute",
+        wrong: |scene| scene.link("/usr"),
+        status: 7,
+        says: ["follow ostree=/ostree/boot.", "/usr, leads outside the physical root"],
+    },
+    Refusal {
+        name: "the link leads out by ..",
+        wrong: |scene| scene.link("../../../../../usr"),
+        status: 7,
+        says: ["follow ostree=/ostree/boot.", "../../../../../usr, leads outside the physical root"],
+    },
+    Refusal {
+        name: "ostree= leads out by ..",
+        wrong: |scene| scene.cmdline = "ostree=/../usr".into(),
+        status: 7,
+        says: ["follow ostree=/../usr", "leads outside the physical root"],
+    },
+    Refusal {
+        name: "the link leads to no deployment",
+        wrong: |scene| scene.link("../../../../boot"),
+        status: 7,
+        says: ["follow ostree=/ostree/boot.", "/boot, which is no deployment"],
+    },
+    Refusal {
+        name: "the link leads to a file",
+        wrong: |scene| scene.link("../../../repo/config"),
+        status: 7,
+        says: ["follow ostree=/ostree/boot.", "does not lead to a directory"],
+    },
+    Refusal {
+        name: "malformed configuration",
+        wrong: |scene| scene.config("[sysroot]\nnonsense\n"),
+        status: 5,
+        says: ["parse /etc/ostree/prepare-root.conf", "line 2"],
+    },
+    Refusal {
+        name: "configuration in Latin-1",
+        wrong: |scene| scene.edits.push(Edit::File(CONFIG.into(), b"# f\xfcr\n".to_vec())),
+        status: 5,
+        says: ["parse /etc/ostree/prepare-root.conf", "not UTF-8"],
+    },
+    Refusal {
+        name: "configuration with an unknown value",
+        wrong: |scene| scene.config("[sysroot]\nreadonly=perhaps\n"),
+        status: 5,
+        says: ["parse /etc/ostree/prepare-root.conf", "readonly=perhaps is none of"],
+    },
+    Refusal {
+        name: "the configuration is a directory",
+        wrong: |scene| scene.edits.push(Edit::Directory(CONFIG.into())),
+        status: 5,
+        says: ["read /etc/ostree/prepare-root.conf", "(EINVAL)"],
+    },
+    Refusal {
+        name: "the configuration is a FIFO",
+        wrong: |scene| scene.edits.push(Edit::Fifo(CONFIG.into())),
+        status: 5,
+        says: ["read /etc/ostree/prepare-root.conf", "(EINVAL)"],
+    },
+    Refusal {
+        name: "transient root without composefs",
+        wrong: |scene| scene.config("[root]\ntransient=true\n"),
+        status: 5,
+        says: ["[root] transient", "needs [composefs] enabled"],
+    },
+    Refusal {
+        name: "no usr",
+        wrong: |scene| scene.remove("usr"),
+        status: 8,
+        says: ["prepare debian ", "/usr of the deployment is missing"],
+    },
+    Refusal {
+        name: "no etc",
+        wrong: |scene| scene.remove("etc"),
+        status: 8,
+        says: ["prepare debian ", "/etc of the deployment is missing"],
+    },
+    Refusal {
+        name: "no sysroot",
+        wrong: |scene| scene.remove("sysroot"),
+        status: 8,
+        says: ["prepare debian ", "/sysroot of the deployment is missing"],
+    },
+    Refusal {
+        name: "no var to mount on",
+        wrong: |scene| {
+            scene.remove("var");
+            scene.config("[var]\nmount=true\n");
+        },
+        status: 8,
+        says: ["prepare debian ", "/var of the deployment is missing"],
+    },
+    Refusal {
+        name: "no boot to mount on",
+        wrong: |scene| {
+            scene.remove("boot");
+            scene.config("[boot]\nmount=true\n");
+        },
+        status: 8,
+        says: ["prepare debian ", "/boot of the deployment is missing"],
+    },
+    Refusal {
+        name: "no var in the stateroot",
+        wrong: |scene| {
+            scene.remove("../../var");
+            scene.config("[sysroot]\nreadonly=true\n");
+        },
+        status: 8,
+        says: ["prepare debian ", "/ostree/deploy/debian/var of the physical root is missing"],
+    },
+    Refusal {
+        name: "usr is a link",
+        wrong: |scene| scene.edits.push(Edit::Link(format!("{}/usr", scene.deployment), "etc".into())),
+        status: 8,
+        says: ["prepare debian ", "/usr of the deployment is missing or no directory"],
+    },
+    Refusal {
+        name: "not root",
+        wrong: |scene| scene.nobody = true,
+        status: 3,
+        says: ["prepare the root", "only root can mount"],
+    },
+    Refusal {
+        name: "SYSROOT is no mount point",
+        wrong: |scene| scene.ground = Some(Ground::Directory),
+        status: 6,
+        says: ["open the physical root /sysroot", "it is not a mount point"],
+    },
+    Refusal {
+        name: "SYSROOT does not exist",
+        wrong: |scene| scene.sysroot = "/nowhere".into(),
+        status: 6,
+        says: ["open the physical root /nowhere", "(ENOENT)"],
+    },
+    Refusal {
+        name: "SYSROOT is /",
+        wrong: |scene| scene.sysroot = "/".into(),
+        status: 9,
+        says: ["open the physical root /", "cannot prepare / itself"],
+    },
+    Refusal {
+        name: "composefs by configuration",
+        wrong: |scene| scene.config("[composefs]\nenabled=yes\n"),
+        status: 9,
+        says: ["composefs", "this version has no composefs"],
+    },
+    Refusal {
+        name: "composefs by kernel argument",
+        wrong: |scene| scene.cmdline += " ostree.prepare-root.composefs=signed",
+        status: 9,
+        says: ["composefs", "this version has no composefs"],
+    },
+];
+
+pub fn refusals() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for setting in Setting::without_mounting() {
+        for refusal in REFUSALS {
+            let name = format!("refused: {}: {}", refusal.name, setting.name());
+            trials.push(trial(name, move || refusal.check(setting)));
+        }
+    }
+    trials
+}
+
+impl Refusal {
+    fn check(&self, setting: Setting) -> Result<()> {
+        let disk = disk()?;
+        let mut scene = Scene {
+            link: format!("{}{}", SYSROOT, disk.boot_links[0]),
+            deployment: format!("{}/{}", SYSROOT, disk.deployments[0]),
+            cmdline: cmdline()?,
+            sysroot: SYSROOT.into(),
+            ground: None,
+            edits: Vec::new(),
+            nobody: false,
+        };
+        (self.wrong)(&mut scene);
+        let ground = if let Some(ground) = scene.ground { ground } else { copy()? };
+        let mut sandbox = setting.sandbox(ground)?;
+        sandbox.edits = scene.edits;
+        sandbox.runs.push(Run {
+            arguments: vec![PRODUCT.into(), scene.sysroot, scene.cmdline],
+            nobody: scene.nobody,
+        });
+        let outcome = job::run(sandbox)?;
+        let ran = &outcome.runs[0];
+        exited(ran, self.status)?;
+        nothing_changed(&outcome.before, &ran.after)?;
+        same("standard output", &[""], &[ran.stdout.as_str()])?;
+        one_message(ran, &self.says)
+    }
+}

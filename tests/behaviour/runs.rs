@@ -1,0 +1,148 @@
+//! What a run that succeeds keeps, says and leaves alone.
+
+use crate::support::failure::{Context, Result};
+use crate::support::job;
+use crate::support::promises::{exited, nothing_changed, replaced_only, same};
+use crate::support::sandbox::{Edit, Ground, PRODUCT, Ran, Run, SYSROOT};
+use crate::support::trials::{ignorable, trial};
+use crate::support::ways::WAYS;
+use libtest_mimic::{Completion, Trial};
+
+use crate::setting::*;
+
+/// A trial in a setting.
+type Check = fn(Setting) -> Result<()>;
+
+pub fn runs() -> Vec<Trial> {
+    let checks: [(&str, Check); 4] = [
+        ("a second run changes nothing", second_run),
+        ("--dry-run tells what is then done", dry_run),
+        ("nosuid,nodev,noexec are kept", hardened),
+        ("a FIFO for ostree/repo/config", fifo_for_repo_config),
+    ];
+    let mut trials = Vec::new();
+    for setting in Setting::all() {
+        for (name, check) in checks {
+            trials.push(trial(format!("{name}: {}", setting.name()), move || check(setting)));
+        }
+    }
+    trials.push(ignorable("kernel log: nothing is lost, priorities are right", kernel_log));
+    trials
+}
+
+fn second_run(setting: Setting) -> Result<()> {
+    let mut sandbox = setting.sandbox(shared_disk()?)?;
+    sandbox.runs = vec![setting.run(&cmdline()?); 2];
+    let outcome = job::run(sandbox)?;
+    let [first, second] = &outcome.runs[..] else { return Err("not two runs".into()) };
+    exited(first, 0)?;
+    exited(second, 0)?;
+    nothing_changed(&first.after, &second.after)
+}
+
+fn dry_run(setting: Setting) -> Result<()> {
+    let mut sandbox = setting.sandbox(shared_disk()?)?;
+    sandbox.edits.push(file(CONFIG, "[sysroot]\nreadonly=true\n[var]\nmount=true\n"));
+    let cmdline = cmdline()?;
+    let dry = |options: &[&str], nobody| {
+        let arguments = [&[PRODUCT], options, &[SYSROOT, &cmdline]].concat();
+        Run { arguments: arguments.into_iter().map(str::to_owned).collect(), nobody }
+    };
+    sandbox.runs = vec![
+        dry(&["--dry-run"], false),
+        dry(&["--dry-run"], true),
+        dry(&["--dry-run", "--json"], false),
+        setting.run(&cmdline),
+    ];
+    let outcome = job::run(sandbox)?;
+    let [text, unprivileged, json, real] = &outcome.runs[..] else { return Err("not four runs".into()) };
+    for ran in [text, unprivileged, json] {
+        exited(ran, 0)?;
+        nothing_changed(&outcome.before, &ran.after)?;
+        same("standard error", &[""], &[ran.stderr.as_str()])?;
+    }
+    same("the plan as seen by nobody", &[text.stdout.as_str()], &[unprivileged.stdout.as_str()])?;
+    exited(real, 0)?;
+    let rows = real.after.mounts.below(SYSROOT);
+    let done = points(&rows);
+
+    let plan: serde_json::Value = serde_json::from_str(&json.stdout).context("parse the plan")?;
+    let mounts = plan["mounts"].as_array().context("find the mounts of the plan")?;
+    let planned: Vec<&str> = mounts.iter().filter_map(|mount| mount["mount"].as_str()).collect();
+    same("mounts of the JSON plan", &done, &planned)?;
+    let lines = text.stdout.lines().skip(1);
+    let planned: Vec<&str> = lines.filter_map(|line| line.split_whitespace().next()).collect();
+    same("mounts of the plan", &done, &planned)
+}
+
+/// On purpose not as the reference, which loses them.
+fn hardened(setting: Setting) -> Result<()> {
+    let ground = Ground::Disk { mounted: disk()?.mounted.clone(), readonly: false, hardened: true };
+    let mut sandbox = setting.sandbox(ground)?;
+    sandbox.edits.push(file(CONFIG, "[sysroot]\nreadonly=true\n[var]\nmount=true\n[boot]\nmount=true\n"));
+    sandbox.runs.push(setting.run(&cmdline()?));
+    let outcome = job::run(sandbox)?;
+    exited(&outcome.runs[0], 0)?;
+    let rows = outcome.runs[0].after.mounts.below(SYSROOT);
+    let expected = ["/", "/boot", "/etc", "/sysroot", "/sysroot/ostree/deploy/debian/var", "/usr", "/var"];
+    same("mounts", &expected, &points(&rows))?;
+    let lost = rows.iter().find(|row| {
+        let options: Vec<&str> = row.options.split(',').collect();
+        !["nosuid", "nodev", "noexec"].iter().all(|option| options.contains(option))
+    });
+    lost.map_or(Ok(()), |row| Err(format!("options were lost: {row}")))
+}
+
+/// Opening a FIFO waits for a writer. It must not, and the flag in there was never required.
+fn fifo_for_repo_config(setting: Setting) -> Result<()> {
+    let mut sandbox = setting.sandbox(copy()?)?;
+    sandbox.edits.push(Edit::Fifo(format!("{}/ostree/repo/config", SYSROOT)));
+    sandbox.runs.push(setting.run(&cmdline()?));
+    let outcome = job::run(sandbox)?;
+    exited(&outcome.runs[0], 0)?;
+    replaced_only(setting.shared, &outcome, &outcome.runs[0])?;
+    one_message(&outcome.runs[0], &["read ostree/repo/config", "(EINVAL)"])
+}
+
+fn kernel_log() -> Result<Completion> {
+    if let Err(error) = std::fs::File::options().read(true).write(true).open("/dev/kmsg") {
+        return Ok(Completion::ignored_with(format!("/dev/kmsg: {error}")));
+    }
+    const KEYS: usize = 30;
+    let setting = Setting { shared: false, way: &WAYS[0] };
+    let mut sandbox = setting.sandbox(shared_disk()?)?;
+    sandbox.kernel_log = true;
+    // A number of ours, since the log is everybody's.
+    let ours = format!("unknown-{}", std::process::id());
+    let keys: String = (0..KEYS).map(|key| format!("{ours}-{key:02}=1\n")).collect();
+    sandbox.edits.push(file(CONFIG, &format!("[sysroot]\n{keys}")));
+    let debug = format!("{} ostree.prepare-root.log=debug", cmdline()?);
+    let dry_run = [PRODUCT, "--dry-run", SYSROOT, &debug].map(str::to_owned).to_vec();
+    sandbox.runs = vec![Run::of(dry_run), setting.run(&debug), setting.run(&debug), setting.run("quiet")];
+    let outcome = job::run(sandbox)?;
+    let [plan, first, second, refused] = &outcome.runs[..] else { return Err("not four runs".into()) };
+    for ran in [plan, first, second] {
+        exited(ran, 0)?;
+    }
+    exited(refused, 4)?;
+
+    let lines = |ran: &Ran, priority: u8, words: &str| {
+        let lines = ran.kernel_log.iter().filter(|(p, text)| *p == priority && text.contains(words));
+        // NAME[PID]: TEXT
+        let text =
+            |text: &String| Some(text.strip_prefix("ostree-prepare-root[")?.split_once("]: ")?.1.to_owned());
+        lines.filter_map(|(_, line)| text(line)).collect::<Vec<_>>()
+    };
+    let warnings = lines(first, 4, &ours);
+    same("warnings in the kernel log", &[KEYS], &[warnings.len()])?;
+    let stderr: Vec<&str> =
+        first.stderr.lines().map(|line| line.trim_start_matches("ostree-prepare-root: ")).collect();
+    same("warnings", &stderr.iter().map(ToString::to_string).collect::<Vec<_>>(), &warnings)?;
+    for line in plan.stdout.lines() {
+        same(&format!("is there a debug message {line:?}"), &[1], &[lines(first, 7, line).len()])?;
+    }
+    same("messages of success", &[1], &[lines(first, 6, "is the new root at /sysroot").len()])?;
+    same("messages of nothing to do", &[1], &[lines(second, 6, "nothing to do").len()])?;
+    same("messages of failure", &[1], &[lines(refused, 3, "there is no ostree= argument").len()])?;
+    Ok(Completion::Completed)
+}

@@ -1,0 +1,39 @@
+//! The ways in which our program can make and place the new root, one per generation of kernels.
+
+use super::sandbox::{PRODUCT, SYSROOT};
+
+/// One of them. A kernel has its own and all older ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The oldest kernel that goes this way.
+    pub name: &'static str,
+    /// Options that keep the program from what older kernels lack.
+    pub without: &'static [&'static str],
+}
+
+/// All of them. Before 7.1 the kernel does not move beneath what is mounted on the root of the mount namespace. A real
+/// initramfs is that root; the sandbox is not quite (the machine's own is still under it), so that on a test machine all are had.
+pub const WAYS: [Way; 4] = [
+    Way { name: "7.1", without: &[] },
+    Way { name: "6.15", without: &["--without", "beneath"] },
+    Way { name: "6.5 not on the root", without: &["--without", "detached-tree"] },
+    Way { name: "6.1", without: &["--without", "detached-tree", "--without", "beneath"] },
+];
+
+impl Way {
+    /// The command that goes this way.
+    pub fn command(&self, cmdline: &str) -> Vec<String> {
+        let arguments = [&[PRODUCT], self.without, &[SYSROOT, cmdline]].concat();
+        arguments.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Whether the new root goes beneath the physical root, which is taken off then.
+    pub fn is_beneath(&self) -> bool {
+        !self.without.contains(&"beneath")
+    }
+
+    /// Whether the new root is assembled in a mount namespace.
+    pub fn is_in_namespace(&self) -> bool {
+        self.without.contains(&"detached-tree")
+    }
+}
