@@ -22,6 +22,8 @@ pub enum Command {
         /// Their names, or `core`, `matrix`, `all`.
         names: Vec<String>,
     },
+    /// Try the dracut module on every suite's dracut and kernel.
+    Initramfs,
     /// Show the scenarios.
     List,
     /// Show how to use the program.
@@ -42,7 +44,11 @@ pub struct Invocation {
 pub const HELP: &str = "\
 usage: prepare-root-qemu boot [--suite trixie|forky] [--console] [--karg ARGUMENT]...
        prepare-root-qemu test [SCENARIO|core|matrix|all]...
+       prepare-root-qemu initramfs
        prepare-root-qemu list
+
+boot boots one system and shows what became of it, test judges scenarios, initramfs runs dracut/test.sh with the dracut
+and the kernel of every suite, list shows the scenarios.
 
   --program ours|libostree   whose ostree-prepare-root boots (default: ours)
   --timeout SECONDS          the longest a boot may take (default: 240)
@@ -79,6 +85,7 @@ pub fn read(mut parser: Parser) -> Result<Invocation> {
         Some("test") if suite.is_none() && !console && kargs.is_empty() => {
             Command::Test { names: words.by_ref().collect() }
         }
+        Some("initramfs") => Command::Initramfs,
         Some("list") => Command::List,
         _ => bail!("{HELP}"),
     };

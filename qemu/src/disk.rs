@@ -1,6 +1,6 @@
 //! Disks with a deployed Debian: built when there is none for the recipe yet.
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Workplace};
 use crate::layout;
 use crate::product::{Product, Program};
 use crate::progress::Progress;
@@ -60,12 +60,9 @@ impl Builder<'_> {
         let base = self.base(suite, logs)?;
         let place = self.cache.workplace()?;
         let (tree, made) = (place.join("tree"), place.join("disk"));
-        fs::create_dir(&tree)?;
         fs::create_dir(&made)?;
         self.progress.step(&step("unpacking the base system"), || {
-            let mut command = Command::new("tar");
-            command.arg("-C").arg(&tree).args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(&base);
-            script::run(&mut command, &logs.join("unpack.log"))?;
+            unpack(&base, &tree, logs)?;
             layout::adapt(&tree, recipe, product.as_deref(), logs)
         })?;
         self.progress
@@ -81,6 +78,15 @@ impl Builder<'_> {
         let dir = self.cache.publish(&made, &name)?;
         self.cache.remove_old_disks()?;
         Ok(Disk { dir })
+    }
+
+    /// Unpacks a suite's plain Debian tree, for as long as the workplace lives.
+    pub fn tree(&self, suite: Suite, logs: &Path) -> Result<(Workplace, PathBuf)> {
+        let base = self.base(suite, logs)?;
+        let place = self.cache.workplace()?;
+        let tree = place.join("tree");
+        self.progress.step(&format!("{suite}: unpacking the base system"), || unpack(&base, &tree, logs))?;
+        Ok((place, tree))
     }
 
     /// Finds or builds the archive of a suite's plain Debian tree.
@@ -106,6 +112,13 @@ impl Builder<'_> {
         })?;
         self.cache.publish(&made, &name)
     }
+}
+
+fn unpack(base: &Path, tree: &Path, logs: &Path) -> Result<()> {
+    fs::create_dir(tree)?;
+    let mut command = Command::new("tar");
+    command.arg("-C").arg(tree).args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(base);
+    script::run(&mut command, &logs.join("unpack.log"))
 }
 
 fn base_name(suite: Suite) -> String {

@@ -35,8 +35,9 @@ use qemu::Boot;
 use recipe::Recipe;
 use scenario::Scenario;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::time::Duration;
+use suite::Suite;
 
 fn main() -> ExitCode {
     match run() {
@@ -63,6 +64,7 @@ fn run() -> Result<bool> {
             recipe.kargs.extend(kargs);
             return boot(&recipe, console, limit);
         }
+        Command::Initramfs => return initramfs(),
         Command::Test { names } => {
             let mut scenarios = select(&names)?;
             scenarios.iter_mut().for_each(|scenario| scenario.recipe.program = program);
@@ -109,13 +111,11 @@ struct Workshop {
 impl Workshop {
     fn open(program: Program) -> Result<Self> {
         disk::ensure_root()?;
-        let workspace =
-            Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate is in no workspace")?;
-        let (cache, progress) = (Cache::open(workspace)?, Progress::new());
+        let (cache, progress) = (Cache::open(workspace()?)?, Progress::new());
         let accel = Accel::probe(&cache.workplace()?)?;
         progress.say(accel.describe());
         let product = match program {
-            Program::Ours => Some(Product::make(workspace, &cache, &progress)?),
+            Program::Ours => Some(Product::make(workspace()?, &cache, &progress)?),
             Program::Libostree => None,
         };
         Ok(Self { cache, progress, accel, product })
@@ -124,6 +124,26 @@ impl Workshop {
     fn builder(&self) -> Builder<'_> {
         Builder { cache: &self.cache, product: self.product.as_ref(), progress: &self.progress }
     }
+}
+
+/// Runs dracut/test.sh, which prints its own results, on the trees that disks are made from.
+fn initramfs() -> Result<bool> {
+    let workshop = Workshop::open(Program::Ours)?;
+    let script = workspace()?.join("dracut/test.sh");
+    let mut passed = true;
+    for suite in [Suite::Trixie, Suite::Forky] {
+        let logs = workshop.cache.logs(&format!("initramfs-{suite}"))?;
+        let (_place, tree) = workshop.builder().tree(suite, &logs)?;
+        let mut command = process::Command::new(&script);
+        command.arg(&tree).args(workshop.product.as_ref().map(Product::program));
+        passed &= command.status().with_context(|| format!("run {}", script.display()))?.success();
+    }
+    Ok(passed)
+}
+
+/// The workspace this crate is part of.
+fn workspace() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate is in no workspace")
 }
 
 /// The scenarios of these names, in their usual order.

@@ -61,6 +61,11 @@ impl Product {
         Ok(product)
     }
 
+    /// The program itself.
+    pub fn program(&self) -> PathBuf {
+        self.files().join("usr/lib/prepare-root/ostree-prepare-root")
+    }
+
     /// The directory that stands for the root of a system.
     pub fn files(&self) -> PathBuf {
         self.place.join("product")
