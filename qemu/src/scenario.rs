@@ -61,7 +61,12 @@ pub fn all() -> Vec<Scenario> {
                 "trixie-dracut",
                 "Debian 13 as it comes",
                 Recipe::new(Trixie),
-                healthy(&[Generated("var.mount"), MountedBySystemd("var.mount")]),
+                healthy(&[
+                    Generated("var.mount"),
+                    MountedBySystemd("var.mount"),
+                    NotGenerated("boot.mount"),
+                    FoundMounted("boot.mount"),
+                ]),
             )
         },
         Scenario {
@@ -70,7 +75,12 @@ pub fn all() -> Vec<Scenario> {
                 "forky-dracut",
                 "Debian 14 as it comes",
                 Recipe::new(Forky),
-                healthy(&[Generated("var.mount"), MountedBySystemd("var.mount"), Generated("boot.mount")]),
+                healthy(&[
+                    Generated("var.mount"),
+                    MountedBySystemd("var.mount"),
+                    Generated("boot.mount"),
+                    MountedBySystemd("boot.mount"),
+                ]),
             )
         },
         scenario(
@@ -91,16 +101,19 @@ pub fn all() -> Vec<Scenario> {
             Recipe::new(Trixie).replace_karg("rw", "ro").used_var(),
             vec![HEALTHY, OURS, &[NotWritable("/"), NotWritable("/etc"), NotWritable("/var")]],
         ),
-        scenario(
-            "trixie-dracut-nosystemd",
-            "an initramfs of shell hooks, without systemd",
-            Recipe::new(Trixie)
-                // This file of ostree-boot asks for the module that is to be left out.
-                .remove(&["etc/dracut.conf.d/ostree.conf"])
-                .omit("systemd systemd-initrd dracut-systemd systemd-udevd dbus"),
-            // Nobody listens to the journal's socket yet.
-            vec![&HEALTHY[..HEALTHY.len() - 2], &[BootedFile], OURS, WRITABLE],
-        ),
+        Scenario {
+            core: true,
+            ..scenario(
+                "trixie-dracut-nosystemd",
+                "an initramfs of shell hooks, without systemd",
+                Recipe::new(Trixie)
+                    // This file of ostree-boot asks for the module that is to be left out.
+                    .remove(&["etc/dracut.conf.d/ostree.conf"])
+                    .omit("systemd systemd-initrd dracut-systemd systemd-udevd dbus"),
+                // Nobody listens to the journal's socket yet.
+                vec![&HEALTHY[..HEALTHY.len() - 2], &[BootedFile], OURS, WRITABLE],
+            )
+        },
         scenario(
             "forky-mount-var-true",
             "our program mounts /var and /boot although the generator has units for both",
@@ -134,6 +147,7 @@ pub fn all() -> Vec<Scenario> {
             healthy(&[NotGenerated("var.mount"), FoundMounted("var.mount"), FoundMounted("boot.mount")]),
         ),
         Scenario {
+            core: true,
             edit: Some(pointing_at_nothing),
             ..scenario(
                 "trixie-broken",
