@@ -1,13 +1,14 @@
 # The handful of commands people type; `make` alone lists them.
 
-PREFIX    ?= /usr
-DESTDIR   ?=
-ARCH      ?= $(shell uname -m)
-TARGET    ?= $(ARCH)-unknown-linux-musl
-BIN       ?= target/$(TARGET)/release/ostree-prepare-root
+DESTDIR   :=
+ARCH      := $(shell uname -m)
+TARGET    := $(ARCH)-unknown-linux-musl
+BIN       := target/$(TARGET)/release/ostree-prepare-root
 QEMU_TOOL := cargo run --quiet --release --locked --package prepare-root-qemu --
-LIBDIR    := $(DESTDIR)$(PREFIX)/lib
-MANDIR    := $(DESTDIR)$(PREFIX)/share/man
+LIBDIR     = $(DESTDIR)/usr/lib
+MANDIR     = $(DESTDIR)/usr/share/man
+# Everything expects the program below target/.
+unexport CARGO_TARGET_DIR
 
 .PHONY: help build boot test check matrix install dependencies
 
@@ -18,12 +19,12 @@ help:
 	@echo 'make check     the same without QEMU and with a selection of the comparison: minutes'
 	@echo 'make matrix    the QEMU scenarios that make test leaves out'
 	@echo 'make build     the static program: $(BIN)'
-	@echo 'make install   put program, dracut module and manual pages below DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)'
+	@echo 'make install   put program, dracut module and manual pages below DESTDIR'
 
 build:
 	cargo build --release --locked --package prepare-root --target $(TARGET)
 
-SUITE ?= trixie
+SUITE := trixie
 boot: dependencies build
 	$(QEMU_TOOL) boot --suite $(SUITE) $(ARGS)
 
@@ -35,6 +36,7 @@ check: dependencies
 
 matrix: dependencies build
 	$(QEMU_TOOL) test matrix
+	tests/sabotage
 
 # Says what it installs: Debian packages and Rust targets that are not there yet.
 dependencies:

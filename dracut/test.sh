@@ -132,6 +132,8 @@ small=(--no-hostonly --modules "ostree shell-interpreter")
 
 # The tree may have ostree-boot's module as well; then this also shows that ours is the one used.
 test_default_image() {
+    # It asks for the module as well; here our own file is to do it.
+    rm -f "$root/etc/dracut.conf.d/ostree.conf"
     configure '[composefs]\nenabled=yes\n'
     build --no-hostonly \
         && our_program && same "$here/40ostree/ostree-prepare-root.service" "$unit" \
@@ -167,6 +169,17 @@ test_etc_replaces_usr() {
     configure '[composefs]\nenabled=no\n'
     without_driver erofs
     build "${small[@]}" && has usr/lib/ostree/prepare-root.conf etc/ostree/prepare-root.conf
+}
+
+test_without_ostree_boot() {
+    rm -rf "$root"/etc/dracut.conf.d/ostree.conf "$root"/usr/lib/dracut/modules.d/{50,98}ostree \
+        "$root"/usr/lib/ostree "$root/${unit:?}"
+    build --no-hostonly && our_program && has "$unit" "$wants"
+}
+
+test_unusable_config_is_fatal() {
+    configure '[sysroot]\nreadonly = true # really\n'
+    refuses 'prepare-root.conf cannot be used' "${small[@]}"
 }
 
 test_program_missing_is_fatal() {

@@ -17,7 +17,8 @@ pub struct Booted {
 }
 
 impl Booted {
-    /// The bytes of the file. `transient_etc` is the directory with the writable layer of a transient `/etc`.
+    /// The bytes of the file. `transient_etc` is the directory with the writable layer of a
+    /// transient `/etc`.
     pub fn serialise(&self, transient_etc: Option<&str>) -> Vec<u8> {
         let entries = [
             ("backing-root-device-inode", Value::Pair(self.device, self.inode)),

@@ -88,7 +88,8 @@ impl Cmdline {
     /// The deployment asked for.
     ///
     /// # Errors
-    /// [`Class::Cmdline`] when nothing is asked for, `ostree=` is empty, or the slot is neither `_a` nor `_b`.
+    /// [`Class::Cmdline`] when nothing is asked for, `ostree=` is empty, or the slot is neither
+    /// `_a` nor `_b`.
     pub fn target(&self) -> Result<Target> {
         let what = "find the deployment on the kernel command line";
         if let Some(suffix) = self.value("androidboot.slot_suffix") {
@@ -109,7 +110,8 @@ impl Cmdline {
         }
         let hint = "boot with ostree=/ostree/boot.N/STATEROOT/BOOTCSUM/SERIAL";
         let mut values = self.values("ostree");
-        let first = match (values.next(), self.plain_ostree()) {
+        let unclosed = self.0.iter().filter(|&&byte| byte == b'"').count() % 2 == 1;
+        let first = match (values.next(), self.plain_ostree().filter(|_| unclosed)) {
             (Some(first), _) => first,
             (None, Some(hidden)) => {
                 log::warn!(
@@ -152,7 +154,8 @@ impl Cmdline {
     }
 }
 
-/// The deployment's `ostree-system-generator` reads the command line again, more simply than the kernel does.
+/// The deployment's `ostree-system-generator` reads the command line again, more simply than the
+/// kernel does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneratorReading {
     /// It finds that a deployment was asked for; if not, it does nothing.
@@ -161,7 +164,8 @@ pub struct GeneratorReading {
     pub stateroot: bool,
 }
 
-/// Whether a boot link has the one form that the generator takes apart: `/ostree/boot.[01]/STATEROOT/BOOTCSUM/SERIAL`.
+/// Whether a boot link has the one form that the generator takes apart:
+/// `/ostree/boot.[01]/STATEROOT/BOOTCSUM/SERIAL`.
 fn names_stateroot(boot_link: &[u8]) -> bool {
     let Some(path) = boot_link.strip_prefix(b"/ostree/boot.") else { return false };
     let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
@@ -254,6 +258,7 @@ mod tests {
     #[test]
     fn an_unclosed_quote_does_not_hide_the_deployment() {
         assert_eq!(target("dyndbg=\"file x ostree=/a quiet"), boot_link("a"));
+        assert!(target("dyndbg=\"file x ostree=/a y\" quiet").is_err());
     }
 
     #[test]

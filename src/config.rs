@@ -4,9 +4,10 @@ use crate::cmdline::{Cmdline, GeneratorReading, Target};
 use crate::error::{Class, Error, Result, printable};
 use crate::keyfile::{self, KeyFile};
 use crate::lookup;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
-/// Where the configuration is read from, inside the initramfs. The first that exists is the only one read.
+/// Where the configuration is read from, inside the initramfs. The first that exists is the only
+/// one read.
 pub const PATHS: [&CStr; 2] = [c"/etc/ostree/prepare-root.conf", c"/usr/lib/ostree/prepare-root.conf"];
 
 const REBUILD: &str = "mend the file on the installed system and rebuild the initramfs";
@@ -74,19 +75,26 @@ impl Config {
     ///
     /// # Errors
     /// [`Class::Config`] for a file that cannot be read or has a malformed line or an unknown
-    /// value; [`Class::Cmdline`] as [`Cmdline::target`], and for an unknown value of `ostree.prepare-root.composefs=`.
+    /// value; [`Class::Cmdline`] as [`Cmdline::target`], and for an unknown value of
+    /// `ostree.prepare-root.composefs=`.
     pub fn read(cmdline: &Cmdline) -> Result<Config> {
         for path in PATHS {
-            let name = printable(path.to_bytes());
-            let bytes = lookup::read(path).map_err(|errno| {
-                Error::errno(Class::Config, format!("read {name}"), errno)
-                    .hint("rebuild the initramfs with a readable file of at most 1 MiB, or without it")
-            })?;
-            if let Some(bytes) = bytes {
-                return Config::parse(cmdline, &name, &bytes);
+            if let Some(bytes) = read_file(path)? {
+                return Config::parse(cmdline, &printable(path.to_bytes()), &bytes);
             }
         }
         Config::parse(cmdline, "the defaults", b"")
+    }
+
+    /// Reads a configuration file only to see whether it can be used.
+    ///
+    /// # Errors
+    /// [`Class::Config`]
+    pub fn check(path: &[u8]) -> Result<()> {
+        let name = printable(path);
+        let missing = || Error::errno(Class::Config, format!("read {name}"), rustix::io::Errno::NOENT);
+        let bytes = read_file(&CString::new(path).unwrap_or_default())?.ok_or_else(missing)?;
+        Config::parse(&Cmdline::new("ostree=/checked"), &name, &bytes).map(|_| ())
     }
 
     /// Combines the contents of the configuration file `path` with the kernel command line.
@@ -126,6 +134,13 @@ impl Config {
     }
 }
 
+fn read_file(path: &CStr) -> Result<Option<Vec<u8>>> {
+    lookup::read(path).map_err(|errno| {
+        Error::errno(Class::Config, format!("read {}", printable(path.to_bytes())), errno)
+            .hint("rebuild the initramfs with a readable file of at most 1 MiB, or without it")
+    })
+}
+
 /// The values that `composefs.enabled` and the kernel argument share.
 fn composefs_switch(value: &str) -> Option<Composefs> {
     match value {
@@ -146,7 +161,10 @@ fn composefs_argument(cmdline: &Cmdline) -> Result<Option<Composefs>> {
         Error::found(
             Class::Cmdline,
             "read the kernel command line",
-            format!("{name}={} is none of yes, no, maybe, verity, signed", printable(value)),
+            format!(
+                "{name}={} is none of no, maybe, yes, verity, signed, true, false, 1, 0",
+                printable(value)
+            ),
         )
         .hint("boot without this argument, or with one of these values")
     })
@@ -174,8 +192,9 @@ impl File<'_> {
 
     fn composefs(&self) -> Result<Composefs> {
         let Some(value) = self.entries.get("composefs", "enabled") else { return Ok(Composefs::Off) };
-        composefs_switch(value.trim_end())
-            .ok_or_else(|| self.unknown("composefs", "enabled", value, "yes, no, maybe, verity, signed"))
+        composefs_switch(value.trim_end()).ok_or_else(|| {
+            self.unknown("composefs", "enabled", value, "no, maybe, yes, verity, signed, true, false, 1, 0")
+        })
     }
 
     fn mount_here(&self, group: &str) -> Result<MountHere> {
@@ -188,7 +207,8 @@ impl File<'_> {
     }
 }
 
-/// A misspelt key would otherwise be ignored in silence. Groups that are not ours belong to somebody else.
+/// A misspelt key would otherwise be ignored in silence. Groups that are not ours belong to
+/// somebody else.
 fn warn_of_unknown_keys(path: &str, entries: &KeyFile<'_>) {
     const KNOWN: [(&str, &[&str]); 6] = [
         ("sysroot", &["readonly"]),
@@ -216,6 +236,16 @@ mod tests {
             "test.conf",
             file.as_bytes(),
         )
+    }
+
+    #[test]
+    fn the_example_in_the_readme_is_a_configuration() {
+        let readme = include_str!("../README.md");
+        let after = readme.split_once("## Configure it").unwrap().1;
+        let example = after.split_once("Kernel arguments:").unwrap().0;
+        let example: Vec<&str> = example.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+        let config = parse(&example.join("\n"), "").unwrap();
+        assert_eq!(config.sysroot_readonly, Some(true));
     }
 
     #[test]
@@ -265,5 +295,10 @@ mod tests {
             assert_eq!(error.class(), Class::Config);
             assert!(error.to_string().contains(named), "{error}");
         }
+    }
+
+    #[test]
+    fn a_configuration_that_is_to_be_checked_must_be_there() {
+        assert_eq!(Config::check(b"/nowhere/prepare-root.conf").map_err(|e| e.class()), Err(Class::Config));
     }
 }

@@ -42,13 +42,16 @@ pub struct Facts {
     pub has_var: bool,
     /// The deployment has a `boot` directory to mount on.
     pub has_boot: bool,
+    /// The deployment has `usr/etc`; looked for only if `/etc` may be transient.
+    pub has_usr_etc: bool,
     /// `boot/loader` on the physical root is a link of OSTree's, so `/boot` is no partition of its own.
     pub boot_on_physical_root: bool,
     /// The deployment has a composefs image, `.ostree.cfs`.
     pub composefs_image: bool,
     /// `ostree admin unlock --hotfix` left a writable layer for `/usr`.
     pub hotfix: bool,
-    /// The initramfs made `/run/ostree/initramfs-mount-var`, which also tells the generator to do nothing.
+    /// The initramfs made `/run/ostree/initramfs-mount-var`, which also tells the generator to do
+    /// nothing.
     pub mount_var_marker: bool,
     /// The generator will find the stateroot, which it must know for `var.mount`.
     pub generator_finds_stateroot: bool,
@@ -142,7 +145,8 @@ impl Deployment {
     }
 }
 
-/// Reads the link itself. libostree insists that it is one, and so do we: a directory in its place is not OSTree's work.
+/// Reads the link itself. libostree insists that it is one, and so do we: a directory in its place
+/// is not OSTree's work.
 fn read_link(target: &Target, sysroot: &Sysroot) -> Result<Vec<u8>> {
     let operation = || format!("follow {target}");
     let link = lookup::open_beneath(sysroot.handle(), target.path(), OFlags::PATH | OFlags::NOFOLLOW)
@@ -215,6 +219,7 @@ fn facts(
         missing,
         has_stateroot_var: stateroot_var == Some(FileType::Directory),
         has_var: kind(deployment, b"var")? == Some(FileType::Directory),
+        has_usr_etc: !config.etc_transient || kind(deployment, b"usr/etc")? == Some(FileType::Directory),
         has_boot: kind(deployment, b"boot")? == Some(FileType::Directory),
         boot_on_physical_root: kind(physical, b"boot/loader")? == Some(FileType::Symlink),
         composefs_image: kind(deployment, b".ostree.cfs")?.is_some(),
@@ -230,7 +235,8 @@ fn legacy_flag_counts(config: &Config) -> bool {
     config.sysroot_readonly != Some(true) && matches!(config.composefs, Composefs::Off | Composefs::Maybe)
 }
 
-/// `[sysroot] readonly=true` in `ostree/repo/config`. It was never required to be there or valid, so it cannot fail a boot.
+/// `[sysroot] readonly=true` in `ostree/repo/config`. It was never required to be there or valid,
+/// so it cannot fail a boot.
 fn legacy_readonly(physical: BorrowedFd<'_>) -> bool {
     let path = "ostree/repo/config";
     let bytes = match lookup::read_beneath(physical, path.as_bytes()) {

@@ -1,23 +1,31 @@
 //! Who mounts `/var` and `/boot` after the switch to the new root.
 //!
 //! systemd runs the deployment's `ostree-system-generator`, which makes a `var.mount` (every
-//! version, unless `/etc/fstab` has a `/var`) and a `boot.mount` (libostree 2026, found by trying: trixie's 2025.2
-//! makes none). Nothing on the disk says which version it is, but the code lives in `libostree-1.so.1`,
-//! and a library that makes `boot.mount` contains the name of the link that pulls it in.
+//! version, unless `/etc/fstab` has a `/var`) and a `boot.mount` (libostree 2026, found by trying:
+//! trixie's 2025.2 makes none). Nothing on the disk says which version it is, but the code lives in
+//! `libostree-1.so.1`, and a library that makes `boot.mount` contains the name of the link that
+//! pulls it in.
 
 use crate::error::describe;
 use crate::lookup;
-use rustix::fd::BorrowedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// The generator, where systemd looks for it.
 const GENERATOR: &[u8] = b"usr/lib/systemd/system-generators/ostree-system-generator";
+
+/// The administrator's place for generators: one of this name replaces or masks the other.
+const OVERRIDE: &[u8] = b"etc/systemd/system-generators/ostree-system-generator";
 
 /// Without systemd nobody runs the generator.
 const SYSTEMD: &[u8] = b"usr/lib/systemd/systemd";
 
 /// Made by the generator in the same breath as `boot.mount`.
 const BOOT_MOUNT_LINK: &[u8] = b"local-fs.target.requires/boot.mount";
+
+/// The most bytes of the library that are searched.
+const SEARCH_LIMIT: usize = 16 << 20;
 
 /// What is to be found out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +51,8 @@ pub struct Contents {
     pub fstab_boot: bool,
 }
 
-/// Reads from the new root (or, in bind mode, the deployment) what answers the questions. What cannot be read is taken as not there.
+/// Reads from the new root (or, in bind mode, the deployment) what answers the questions. What
+/// cannot be read is taken as not there.
 pub fn contents(root: BorrowedFd<'_>, questions: Questions) -> Contents {
     if !questions.var && !questions.boot {
         return Contents::default();
@@ -52,7 +61,7 @@ pub fn contents(root: BorrowedFd<'_>, questions: Questions) -> Contents {
         |path: &[u8]| or_log(path, lookup::kind_beneath(root, path, OFlags::empty())).flatten().is_some();
     let path: &[u8] = if questions.transient_etc { b"usr/etc/fstab" } else { b"etc/fstab" };
     let fstab = or_log(path, lookup::read_beneath(root, path)).flatten().unwrap_or_default();
-    let generator = there(GENERATOR) && there(SYSTEMD);
+    let generator = there(GENERATOR) && there(SYSTEMD) && !there(OVERRIDE);
     let fstab_boot = fstab_mounts(&fstab, b"/boot");
     Contents {
         generator,
@@ -63,13 +72,49 @@ pub fn contents(root: BorrowedFd<'_>, questions: Questions) -> Contents {
 }
 
 fn makes_boot_mount(root: BorrowedFd<'_>) -> bool {
-    // Debian's multiarch directory (of the architectures called alike there), lib64, lib. The deployment is of our own architecture.
+    // Debian's multiarch directory (of the architectures called alike there), lib64, lib. The
+    // deployment is of our own architecture.
     let multiarch = format!("usr/lib/{}-linux-gnu/libostree-1.so.1", std::env::consts::ARCH);
     let paths = [multiarch.as_bytes(), b"usr/lib64/libostree-1.so.1", b"usr/lib/libostree-1.so.1"];
-    let found = paths
-        .into_iter()
-        .find_map(|path| or_log(path, lookup::contains_beneath(root, path, BOOT_MOUNT_LINK)).flatten());
-    found.unwrap_or(false)
+    let library = paths.into_iter().find_map(|path| match lookup::open_file_beneath(root, path) {
+        Err(Errno::NOENT) => None,
+        file => Some((path, file)),
+    });
+    let Some((path, file)) = library else { return false };
+    or_log(path, file.and_then(|file| contains(&file, BOOT_MOUNT_LINK))).unwrap_or(false)
+}
+
+fn contains(file: &OwnedFd, needle: &[u8]) -> rustix::io::Result<bool> {
+    let mut buffer = vec![0; 1 << 16];
+    let mut kept = 0;
+    for _ in 0..SEARCH_LIMIT / buffer.len() {
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut buffer[kept..]))?;
+        let filled = kept + count;
+        if count == 0 || find(&buffer[..filled], needle) {
+            return Ok(count != 0);
+        }
+        // The needle may straddle two reads.
+        kept = filled.min(needle.len() - 1);
+        buffer.copy_within(filled - kept..filled, 0);
+    }
+    Ok(false)
+}
+
+/// Boyer-Moore-Horspool, which looks at about one byte in `needle.len()`.
+fn find(haystack: &[u8], needle: &[u8]) -> bool {
+    let last = needle.len() - 1;
+    let mut skip = [needle.len(); 256];
+    for (index, &byte) in needle[..last].iter().enumerate() {
+        skip[usize::from(byte)] = last - index;
+    }
+    let mut at = 0;
+    while let Some(window) = haystack.get(at..at + needle.len()) {
+        if window == needle {
+            return true;
+        }
+        at += skip[usize::from(window[last])];
+    }
+    false
 }
 
 fn or_log<T>(path: &[u8], result: rustix::io::Result<T>) -> Option<T> {
@@ -78,7 +123,8 @@ fn or_log<T>(path: &[u8], result: rustix::io::Result<T>) -> Option<T> {
         .ok()
 }
 
-/// Whether an fstab has an entry for `mount_point` (`fstab(5)`: the second field; trailing slashes do not matter).
+/// Whether an fstab has an entry for `mount_point` (`fstab(5)`: the second field; trailing slashes
+/// do not matter).
 fn fstab_mounts(fstab: &[u8], mount_point: &[u8]) -> bool {
     fstab.split(|&byte| byte == b'\n').any(|line| {
         let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
@@ -92,6 +138,43 @@ fn fstab_mounts(fstab: &[u8], mount_point: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_a_needle_wherever_it_is() {
+        let needle = b"abcab";
+        for at in 0..20 {
+            let mut haystack = vec![b'a'; 20];
+            haystack.splice(at..at, needle.iter().copied());
+            assert!(find(&haystack, needle), "{at}");
+        }
+        assert!(!find(b"abcaabcbab", needle));
+        assert!(!find(b"abca", needle));
+    }
+
+    /// A file without a name.
+    fn file(bytes: &[u8]) -> OwnedFd {
+        let file = rustix::fs::memfd_create("library", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        lookup::write_all(&file, bytes).unwrap();
+        rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).unwrap();
+        file
+    }
+
+    #[test]
+    fn finds_a_needle_that_straddles_two_reads() {
+        for at in [0, 65_500, 65_535, 65_536, 131_060] {
+            let mut bytes = vec![b'x'; 140_000];
+            bytes[at..at + 6].copy_from_slice(b"needle");
+            assert_eq!(contains(&file(&bytes), b"needle"), Ok(true), "{at}");
+        }
+        assert_eq!(contains(&file(b"needl"), b"needle"), Ok(false));
+    }
+
+    #[test]
+    fn a_search_ends() {
+        let endless = file(b"");
+        rustix::fs::ftruncate(&endless, 1 << 40).unwrap();
+        assert_eq!(contains(&endless, b"needle"), Ok(false));
+    }
 
     #[test]
     fn fstab_entries() {

@@ -1,24 +1,28 @@
 //! The structured message that tells the journal which deployment was chosen.
 //!
-//! Native protocol: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. Best effort: an initramfs without journald has no socket.
+//! Native protocol: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. Best effort: an initramfs
+//! without journald has no socket.
 
 use crate::plan::Plan;
 use crate::sysroot::Sysroot;
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixDatagram;
 
-const SOCKET: &str = "/run/systemd/journal/socket";
+const SOCKET: &CStr = c"/run/systemd/journal/socket";
 
 /// libostree's identifier of this message; tools search the journal for it.
 const MESSAGE_ID: &str = "7170336a73ba4601bad31af888aa0df7";
 
 /// Sends the message, if journald listens.
 pub fn announce(plan: &Plan, sysroot: &Sysroot) {
-    let Ok(socket) = UnixDatagram::unbound() else { return };
     // Never wait for a journal that does not read.
-    if socket.set_nonblocking(true).is_ok() {
-        let _ = socket.send_to(&message(plan, sysroot), SOCKET);
-    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let Ok(socket) = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None) else {
+        return;
+    };
+    let Ok(address) = SocketAddrUnix::new(SOCKET) else { return };
+    let _ = rustix::net::sendto(&socket, &message(plan, sysroot), SendFlags::NOSIGNAL, &address);
 }
 
 fn message(plan: &Plan, sysroot: &Sysroot) -> Vec<u8> {

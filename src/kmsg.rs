@@ -3,8 +3,10 @@
 //! `kernlog` writes the lines. Two things about it and `/dev/kmsg` shape this module:
 //!
 //! - The kernel passes ten lines in five seconds *per open file* and drops the rest
-//!   (`devkmsg_write` in `kernel/printk/printk.c`), so each line gets a `KernelLog`, and with it an open file, of its own.
-//! - A write longer than `PRINTKRB_RECORD_MAX` (1024 bytes with prefix) is EINVAL, so long messages are cut into pieces.
+//!   (`devkmsg_write` in `kernel/printk/printk.c`), so each line gets a `KernelLog`, and with it an
+//!   open file, of its own.
+//! - A write longer than `PRINTKRB_RECORD_MAX` (1024 bytes with prefix) is EINVAL, so long messages
+//!   are cut into pieces.
 
 use crate::lookup;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -50,7 +52,8 @@ impl Log for Logger {
             let _ = lookup::write_all(rustix::stdio::stderr(), format!("{NAME}: {text}\n").as_bytes());
         }
         for line in lines(&text) {
-            // A process without the right to log (a dry run by a user) has standard error and its exit status.
+            // A process without the right to log (a dry run by a user) has standard error and its
+            // exit status.
             let Ok(kernel) = kernlog::KernelLog::new() else { return };
             let arguments = format_args!("{line}");
             kernel.log(
@@ -62,7 +65,8 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// kernlog prints `Info` as KERN_NOTICE and `Debug` as KERN_INFO; one step further down is KERN_INFO and KERN_DEBUG.
+/// kernlog prints `Info` as KERN_NOTICE and `Debug` as KERN_INFO; one step further down is
+/// KERN_INFO and KERN_DEBUG.
 fn kernlog_level(level: Level) -> Level {
     match level {
         Level::Error | Level::Warn => level,

@@ -1,4 +1,5 @@
-//! Opening, reading and writing files, such that nothing on the disk leads elsewhere, blocks, or fills the memory.
+//! Opening, reading and writing files, such that nothing on the disk leads elsewhere, blocks, or
+//! fills the memory.
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
@@ -7,15 +8,13 @@ use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// How often a lookup is tried again when something is renamed or mounted meanwhile (`openat2(2)`, EAGAIN). Any mount on the
-/// machine can be that something: with 16, one run in 2000 failed while two other processes kept making mount namespaces.
+/// How often a lookup is tried again when something is renamed or mounted meanwhile (`openat2(2)`,
+/// EAGAIN). Any mount on the machine can be that something: with 16, one run in 2000 failed while
+/// two other processes kept making mount namespaces.
 const TRIES: usize = 1000;
 
 /// The most bytes that the contents of a file may have.
 const SIZE_LIMIT: usize = 1 << 20;
-
-/// The most bytes of a file that are searched.
-const SEARCH_LIMIT: usize = 16 << 20;
 
 /// `O_NONBLOCK`: a FIFO found in place of a file must not stop the boot.
 const FOR_READING: OFlags =
@@ -59,67 +58,23 @@ pub fn kind_beneath(
 /// The contents of a file below `directory`; `None` if there is none.
 ///
 /// # Errors
-/// As [`open_beneath`] and `read(2)`; EINVAL for anything but a regular file, EFBIG for one of more than 1 MiB.
+/// As [`open_beneath`] and `read(2)`; EINVAL for anything but a regular file, EFBIG for one of more
+/// than 1 MiB.
 pub fn read_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
     contents(open_file_beneath(directory, path))
 }
 
-/// Whether the first 16 MiB of a file below `directory` contain `needle`; `None` if there is no such file.
+/// Opens a regular file below `directory` for reading. The type is looked at before: opening a
+/// device can already do something.
 ///
 /// # Errors
-/// As [`open_beneath`] and `read(2)`; EINVAL for anything but a regular file.
-pub fn contains_beneath(
-    directory: BorrowedFd<'_>,
-    path: &[u8],
-    needle: &[u8],
-) -> rustix::io::Result<Option<bool>> {
-    match open_file_beneath(directory, path) {
-        Ok(file) => contains(&file, needle).map(Some),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Opens a regular file for reading. The type is looked at before: opening a device can already do something.
-fn open_file_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+/// As [`open_beneath`]; EINVAL for anything but a regular file.
+pub fn open_file_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
     let file = open_beneath(directory, path, OFlags::PATH)?;
     if !FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode).is_file() {
         return Err(Errno::INVAL);
     }
     rustix::fs::openat(CWD, descriptor_path(file.as_fd()).as_c_str(), FOR_READING, Mode::empty())
-}
-
-fn contains(file: &OwnedFd, needle: &[u8]) -> rustix::io::Result<bool> {
-    let mut buffer = vec![0; 1 << 16];
-    let mut kept = 0;
-    for _ in 0..SEARCH_LIMIT / buffer.len() {
-        let count = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut buffer[kept..]))?;
-        let filled = kept + count;
-        if count == 0 || find(&buffer[..filled], needle) {
-            return Ok(count != 0);
-        }
-        // The needle may straddle two reads.
-        kept = filled.min(needle.len() - 1);
-        buffer.copy_within(filled - kept..filled, 0);
-    }
-    Ok(false)
-}
-
-/// Boyer-Moore-Horspool, which looks at about one byte in `needle.len()`.
-fn find(haystack: &[u8], needle: &[u8]) -> bool {
-    let last = needle.len() - 1;
-    let mut skip = [needle.len(); 256];
-    for (index, &byte) in needle[..last].iter().enumerate() {
-        skip[usize::from(byte)] = last - index;
-    }
-    let mut at = 0;
-    while let Some(window) = haystack.get(at..at + needle.len()) {
-        if window == needle {
-            return true;
-        }
-        at += skip[usize::from(window[last])];
-    }
-    false
 }
 
 /// The contents of a file of the initramfs; `None` if there is none.
@@ -189,41 +144,12 @@ pub fn canonical_path(file: BorrowedFd<'_>) -> rustix::io::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn finds_a_needle_wherever_it_is() {
-        let needle = b"abcab";
-        for at in 0..20 {
-            let mut haystack = vec![b'a'; 20];
-            haystack.splice(at..at, needle.iter().copied());
-            assert!(find(&haystack, needle), "{at}");
-        }
-        assert!(!find(b"abcaabcbab", needle));
-        assert!(!find(b"abca", needle));
-    }
-
     /// A file without a name.
     fn file(bytes: &[u8]) -> OwnedFd {
         let file = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         write_all(&file, bytes).unwrap();
         rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).unwrap();
         file
-    }
-
-    #[test]
-    fn finds_a_needle_that_straddles_two_reads() {
-        for at in [0, 65_500, 65_535, 65_536, 131_060] {
-            let mut bytes = vec![b'x'; 140_000];
-            bytes[at..at + 6].copy_from_slice(b"needle");
-            assert_eq!(contains(&file(&bytes), b"needle"), Ok(true), "{at}");
-        }
-        assert_eq!(contains(&file(b"needl"), b"needle"), Ok(false));
-    }
-
-    #[test]
-    fn a_search_ends() {
-        let endless = file(b"");
-        rustix::fs::ftruncate(&endless, 1 << 40).unwrap();
-        assert_eq!(contains(&endless, b"needle"), Ok(false));
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! `ostree-prepare-root SYSROOT [KERNEL_CMDLINE]`: makes an OSTree deployment the root of the system about to boot.
+//! `ostree-prepare-root SYSROOT [KERNEL_CMDLINE]`: makes an OSTree deployment the root of the
+//! system about to boot.
 //!
-//! It runs once per boot, in the initramfs, after the disk's root file system (the physical root) was mounted at
-//! SYSROOT and before init is started from there. [`prepare`] is the whole program: read, resolve, plan, apply, announce.
+//! It runs once per boot, in the initramfs, after the disk's root file system (the physical root)
+//! was mounted at SYSROOT and before init is started from there. [`prepare`] is the whole program:
+//! read, resolve, plan, apply, announce.
 
 use prepare_root::cmdline::Cmdline;
 use prepare_root::config::Config;
@@ -11,18 +13,23 @@ use prepare_root::options::{self, Invocation, Options};
 use prepare_root::sysroot::Sysroot;
 use prepare_root::{generator, journal, kmsg, lookup, mount, plan};
 use rustix::io::Errno;
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::Instant;
 
 fn main() -> ExitCode {
     let start = Instant::now();
     kmsg::start(log::LevelFilter::Info);
-    let result = options::parse(std::env::args_os().skip(1)).and_then(|invocation| match invocation {
-        Invocation::Help => print(options::HELP),
-        Invocation::Version => {
-            print(concat!("ostree-prepare-root (prepare-root) ", env!("CARGO_PKG_VERSION"), "\n"))
+    let result = options::parse(std::env::args_os().skip(1)).and_then(|invocation| {
+        match invocation {
+            Invocation::Help => print(options::HELP),
+            Invocation::Version => {
+                print(concat!("ostree-prepare-root (prepare-root) ", env!("CARGO_PKG_VERSION"), "\n"));
+            }
+            Invocation::CheckConfig(path) => Config::check(path.as_bytes())?,
+            Invocation::Prepare(options) => prepare(&options, start)?,
         }
-        Invocation::Prepare(options) => prepare(&options, start),
+        Ok(())
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,15 +51,17 @@ fn prepare(options: &Options, start: Instant) -> Result<()> {
     let Some(deployment) = Deployment::resolve(&config, &sysroot)? else {
         let done = format!("{sysroot} already is the root that {} names: nothing to do", config.target);
         log::info!("{done}");
-        return print(&if options.json { "{\"prepared\":true}\n".into() } else { done + "\n" });
+        print(&if options.json { "{\"prepared\":true}\n".into() } else { done + "\n" });
+        return Ok(());
     };
 
     // plan
     let plan = plan::plan(&config, &deployment.facts)?;
     let contents = generator::contents(deployment.handle(), plan.questions());
-    let plan = plan.settle(&contents);
+    let plan = plan.settle(&contents, &deployment.facts)?;
     if options.dry_run {
-        return print(&if options.json { plan::print::json(&plan) + "\n" } else { plan::print::text(&plan) });
+        print(&if options.json { plan::print::json(&plan) + "\n" } else { plan::print::text(&plan) });
+        return Ok(());
     }
     for warning in &plan.warnings {
         log::warn!("{warning}");
@@ -87,7 +96,7 @@ fn read_cmdline(options: &Options) -> Result<Cmdline> {
     let bytes = lookup::read(c"/proc/cmdline").and_then(|bytes| bytes.ok_or(Errno::NOENT));
     bytes.map(Cmdline::new).map_err(|errno| {
         Error::errno(Class::Cmdline, "read /proc/cmdline", errno)
-            .hint("mount /proc, or give the kernel command line as the second argument")
+            .hint("mount proc on /proc and run this again")
     })
 }
 
@@ -100,8 +109,7 @@ fn set_log_level(cmdline: &Cmdline) {
     }
 }
 
-/// Prints an answer. A reader that closed its end does not want the rest.
-fn print(text: &str) -> Result<()> {
+/// Prints an answer. If nobody can read it, there is nobody to tell.
+fn print(text: &str) {
     let _ = lookup::write_all(rustix::stdio::stdout(), text.as_bytes());
-    Ok(())
 }

@@ -1,7 +1,8 @@
 //! apply: the only code that mounts.
 //!
-//! `clone` and `overlay` make the pieces, `assemble` joins them to a tree that nobody else can see, `swap` puts the tree
-//! in place of the physical root, and `syscall` has the calls that rustix lacks.
+//! `clone` and `overlay` make the pieces, `assemble` joins them to a tree that nobody else can see,
+//! `swap` puts the tree in place of the physical root, and `syscall` has the calls that rustix
+//! lacks.
 
 mod assemble;
 mod clone;

@@ -1,13 +1,14 @@
 //! The program's own command line.
 
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, Result, printable};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 /// One line, shown with every usage error.
-pub const USAGE: &str = "usage: ostree-prepare-root [--dry-run [--json]] SYSROOT [KERNEL_CMDLINE]";
+pub const USAGE: &str =
+    "usage: ostree-prepare-root [--dry-run [--json]] [--without FEATURE] SYSROOT [KERNEL_CMDLINE]";
 
 /// The answer to `--help`.
 pub const HELP: &str = "\
@@ -21,6 +22,7 @@ about to boot. SYSROOT is where the initramfs mounted the physical root, usually
   --json              with --dry-run: print it for programs
   --without FEATURE   do without a kernel feature: detached-tree (6.15), beneath (6.5);
                       may be given more than once
+  --check-config FILE only read FILE as the configuration, and say what is wrong with it
   --help, --version   print this, or the version
 
 Configuration:   /etc/ostree/prepare-root.conf, else /usr/lib/ostree/prepare-root.conf
@@ -38,6 +40,8 @@ pub enum Invocation {
     Help,
     /// Print the version.
     Version,
+    /// Read this configuration file and say what is wrong with it.
+    CheckConfig(OsString),
     /// Prepare the root.
     Prepare(Options),
 }
@@ -63,8 +67,9 @@ pub struct Options {
 pub struct Kernel {
     /// Mounting inside a tree that is not attached anywhere: Linux 6.15.
     pub detached_tree: bool,
-    /// `MOVE_MOUNT_BENEATH`: Linux 6.5. Until 2026 (`can_move_mount_beneath` in `fs/namespace.c`) it is refused
-    /// right below the root of the mount namespace, which is where an initramfs has its `/sysroot`.
+    /// `MOVE_MOUNT_BENEATH`: Linux 6.5. Until 2026 (`can_move_mount_beneath` in `fs/namespace.c`)
+    /// it is refused right below the root of the mount namespace, which is where an initramfs has
+    /// its `/sysroot`.
     pub beneath: bool,
 }
 
@@ -75,30 +80,32 @@ impl Default for Kernel {
 }
 
 /// Parses the arguments after the program's name.
+///
+/// # Errors
+/// [`Class::Usage`], with the right form.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation> {
     parse_arguments(arguments)
-        .map_err(|error| Error::found(Class::Usage, "read the command line", error.to_string()).hint(USAGE))
+        .map_err(|wrong| Error::found(Class::Usage, "read the command line", wrong).hint(USAGE))
 }
 
-fn parse_arguments(
-    arguments: impl IntoIterator<Item = OsString>,
-) -> std::result::Result<Invocation, lexopt::Error> {
+fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Invocation, String> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut positional = Vec::new();
     let (mut dry_run, mut json, mut kernel) = (false, false, Kernel::default());
-    while let Some(argument) = parser.next()? {
+    while let Some(argument) = parser.next().map_err(wrong)? {
         match argument {
             Long("help") | Short('h') => return Ok(Invocation::Help),
             Long("version") => return Ok(Invocation::Version),
+            Long("check-config") => return Ok(Invocation::CheckConfig(parser.value().map_err(wrong)?)),
             Long("dry-run") => dry_run = true,
             Long("json") => json = true,
-            Long("without") => match parser.value()?.to_str() {
+            Long("without") => match parser.value().map_err(wrong)?.to_str() {
                 Some("detached-tree") => kernel.detached_tree = false,
                 Some("beneath") => kernel.beneath = false,
                 _ => return Err("--without takes detached-tree or beneath".into()),
             },
             Value(value) => positional.push(value),
-            _ => return Err(argument.unexpected()),
+            _ => return Err(wrong(argument.unexpected())),
         }
     }
     if json && !dry_run {
@@ -111,6 +118,17 @@ fn parse_arguments(
         _ => return Err("more than two arguments".into()),
     };
     Ok(Invocation::Prepare(Options { sysroot, cmdline, dry_run, json, kernel }))
+}
+
+/// What is wrong with the arguments. (lexopt's own text quotes them as they are.)
+fn wrong(error: lexopt::Error) -> String {
+    use lexopt::Error::{MissingValue, UnexpectedOption, UnexpectedValue};
+    match error {
+        UnexpectedOption(option) => format!("unknown option {}", printable(option.as_bytes())),
+        MissingValue { option: Some(option) } => format!("{option} needs a value"),
+        UnexpectedValue { option, .. } => format!("{option} takes no value"),
+        _ => "an argument is not understood".into(),
+    }
 }
 
 #[cfg(test)]

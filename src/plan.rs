@@ -102,9 +102,15 @@ impl Condition {
 
 impl Plan {
     /// Decides the conditions.
-    pub fn settle(mut self, contents: &Contents) -> Plan {
+    ///
+    /// # Errors
+    /// [`Class::Incomplete`] when a directory is missing that one of the mounts needs.
+    pub fn settle(mut self, contents: &Contents, facts: &Facts) -> Result<Plan> {
         self.steps.retain_mut(|step| step.only_if.take().is_none_or(|condition| condition.holds(contents)));
-        self
+        match self.steps.iter().find_map(|step| missing(step, facts)) {
+            None => Ok(self),
+            Some(directory) => Err(incomplete(&self.name, &directory)),
+        }
     }
 
     /// `/etc` is to be transient.
@@ -128,15 +134,15 @@ impl Plan {
 /// Makes the plan.
 ///
 /// # Errors
-/// [`Class::Unsupported`] for a configuration this version does not offer; [`Class::Config`] for one that contradicts
-/// itself; [`Class::Incomplete`] when a directory is missing.
+/// [`Class::Unsupported`] for a configuration this version does not offer; [`Class::Incomplete`]
+/// when a directory is missing that every deployment has.
 pub fn plan(config: &Config, facts: &Facts) -> Result<Plan> {
     refuse_unsupported(config, facts)?;
+    if !facts.missing.is_empty() {
+        return Err(incomplete(&facts.name, &format!("/{} of the deployment", facts.missing.join(", /"))));
+    }
     let readonly = config.sysroot_readonly.unwrap_or(false) || facts.legacy_readonly;
     let (var, boot) = (mounts_var(config, facts), mounts_boot(config, facts));
-    let certain = |here: &Option<Here>| here.as_ref().is_some_and(|here| here.only_if.is_none());
-    require_directories(facts, readonly || certain(&var), certain(&var), certain(&boot))?;
-
     let step = |at: &[u8], source, access, why| Step {
         at: at.to_vec(),
         source,
@@ -251,35 +257,33 @@ fn refuse_unsupported(config: &Config, facts: &Facts) -> Result<()> {
     if config.root != Root::Persistent {
         let hint =
             "take [root] transient and transient-ro out of prepare-root.conf and rebuild the initramfs";
-        return refuse(Class::Config, "[root] transient", "it needs [composefs] enabled=yes", hint);
+        return refuse(Class::Unsupported, "[root] transient", "this version has no transient root", hint);
     }
     Ok(())
 }
 
-fn require_directories(facts: &Facts, stateroot_var: bool, var: bool, boot: bool) -> Result<()> {
-    let hint =
-        "the deployment was not written completely: choose another boot entry and deploy this one again";
-    let missing = |what: String| {
-        Err(Error::found(
-            Class::Incomplete,
-            format!("prepare {}", facts.name),
-            format!("{what} is missing or no directory"),
-        )
-        .hint(hint))
+/// The directory that the step needs and the disk has not.
+fn missing(step: &Step, facts: &Facts) -> Option<String> {
+    let var = facts.name.var_path();
+    if step.source == Source::Physical(var.clone()) && !facts.has_stateroot_var {
+        return Some(format!("/{} of the physical root", var.escape_ascii()));
+    }
+    let there = match (&*step.at, &step.source) {
+        (b"var", _) => facts.has_var,
+        (b"boot", _) => facts.has_boot,
+        (b"etc", Source::TransientOver(_)) => facts.has_usr_etc,
+        _ => true,
     };
-    if !facts.missing.is_empty() {
-        return missing(format!("/{} of the deployment", facts.missing.join(", /")));
-    }
-    if stateroot_var && !facts.has_stateroot_var {
-        return missing(format!("/{} of the physical root", facts.name.var_path().escape_ascii()));
-    }
-    if var && !facts.has_var {
-        return missing("/var of the deployment".into());
-    }
-    if boot && !facts.has_boot {
-        return missing("/boot of the deployment".into());
-    }
-    Ok(())
+    let needed =
+        if let Source::TransientOver(lower) = step.source { format!("/{lower}") } else { step.place() };
+    (!there).then(|| format!("{needed} of the deployment"))
+}
+
+fn incomplete(name: &Name, directory: &str) -> Error {
+    let found = format!("{directory} is missing or no directory");
+    Error::found(Class::Incomplete, format!("prepare {name}"), found).hint(
+        "the deployment was not written completely: choose another boot entry and deploy this one again",
+    )
 }
 
 #[cfg(test)]

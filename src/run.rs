@@ -29,7 +29,8 @@ enum Made {
     Booted(Option<Vec<u8>>),
 }
 
-/// The writable layer of a transient `/etc`: a directory of its own for every run, with `upper` and `work` in it.
+/// The writable layer of a transient `/etc`: a directory of its own for every run, with `upper` and
+/// `work` in it.
 #[derive(Debug)]
 pub struct TransientEtc {
     /// The directory; `ostree-remount` looks for `upper` in it.
@@ -53,14 +54,16 @@ impl RunFiles {
     /// # Errors
     /// [`Class::Run`]
     pub fn transient_etc(&mut self) -> Result<TransientEtc> {
-        // Unlike the directory of a run before (soft-reboot). It need not be a secret: /run/ostree is root's.
+        // A name of its own: after a soft-reboot the directory of the boot before may still be there.
         for suffix in std::process::id()..=u32::MAX {
             let path = format!("/run/ostree/transient-etc.{suffix:06}");
             if self.directory(&c_string(&path), 0o700)? {
                 self.directory(&c_string(&format!("{path}/upper")), 0o755)?;
                 self.directory(&c_string(&format!("{path}/work")), 0o755)?;
-                // Overlayfs makes this one; it is listed to be taken back.
-                self.made.push(Made::Directory(c_string(&format!("{path}/work/work"))));
+                // Overlayfs makes these; they are listed to be taken back.
+                for name in ["work", "index"] {
+                    self.made.push(Made::Directory(c_string(&format!("{path}/work/{name}"))));
+                }
                 return Ok(TransientEtc { path });
             }
         }
@@ -72,7 +75,8 @@ impl RunFiles {
     /// # Errors
     /// [`Class::Run`]
     pub fn write_booted(&mut self, booted: &Booted, transient_etc: Option<&TransientEtc>) -> Result<()> {
-        let previous = lookup::read(BOOTED).ok().flatten();
+        let fail = |errno| Error::errno(Class::Run, format!("write {}", printable(BOOTED.to_bytes())), errno);
+        let previous = lookup::read(BOOTED).map_err(fail)?;
         replace_booted(&booted.serialise(transient_etc.map(|etc| etc.path.as_str()))).map_err(|errno| {
             Error::errno(Class::Run, format!("write {}", printable(BOOTED.to_bytes())), errno)
         })?;

@@ -28,7 +28,8 @@ impl Sysroot {
     /// Opens the physical root mounted at `path`.
     ///
     /// # Errors
-    /// [`Class::Sysroot`] when `path` is no directory, or not the root of a mount: nothing could be put in its place.
+    /// [`Class::Sysroot`] when `path` is no directory, or not the root of a mount: nothing could be
+    /// put in its place.
     pub fn open(path: &Path) -> Result<Sysroot> {
         let what = format!("open the physical root {}", printable(path.as_os_str().as_bytes()));
         let fail = |errno| Error::errno(Class::Sysroot, &*what, errno);
@@ -44,7 +45,10 @@ impl Sysroot {
             return Err(Error::found(Class::Sysroot, what, "it is not a mount point")
                 .hint("SYSROOT is where the initramfs mounted the root file system"));
         }
-        let path = lookup::canonical_path(handle.as_fd()).map_err(fail)?;
+        let path = lookup::canonical_path(handle.as_fd()).map_err(|errno| {
+            Error::errno(Class::Sysroot, "find the path of the physical root in /proc/self/fd", errno)
+                .hint("mount proc on /proc and run this again")
+        })?;
         if path == Path::new("/") {
             let found = "this version cannot prepare / itself, as process 1 without an initramfs";
             return Err(Error::found(Class::Unsupported, what, found)

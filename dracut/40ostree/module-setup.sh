@@ -41,6 +41,14 @@ install() {
     done
 
     ostree_settings
+    # The program judges its configuration itself, unless it is for another kind of machine.
+    if [[ -e $settings_file && ! $root ]]; then
+        "$program" --check-config "$settings_file" >&2
+        case $? in
+            0 | 126 | 127) ;;
+            *) ostree_fatal "$settings_file cannot be used, see above: mend it" ;;
+        esac
+    fi
     file=${settings[composefs.keypath]-/etc/ostree/initramfs-root-binding.key}
     if [[ -s $root$file ]]; then
         inst "$file" || exit 1

@@ -87,11 +87,15 @@ impl Cache {
         self.root.join(name)
     }
 
-    /// The empty log directory of one run.
+    /// The empty log directory of one run. That of the run before is kept as `RUN.previous`.
     pub fn logs(&self, run: &str) -> Result<PathBuf> {
         let logs = self.root.join("logs").join(run);
+        let previous = self.root.join("logs").join(format!("{run}.previous"));
         if logs.exists() {
-            fs::remove_dir_all(&logs).with_context(|| format!("remove {}", logs.display()))?;
+            if previous.exists() {
+                fs::remove_dir_all(&previous).with_context(|| format!("remove {}", previous.display()))?;
+            }
+            fs::rename(&logs, &previous).with_context(|| format!("rename {}", logs.display()))?;
         }
         fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
         Ok(logs)

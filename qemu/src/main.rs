@@ -85,8 +85,11 @@ fn boot(recipe: &Recipe, live: bool, limit: Duration) -> Result<bool> {
         eprint!("{}", script::tail(&outcome.console_log)?);
         bail!("{fate}; logs: {}", logs.display());
     }
-    summary::print(&outcome, progress)?;
-    Ok(true)
+    let wrong: Vec<String> = scenario::always(recipe.program)
+        .filter_map(|expected| expected.check(&outcome).err().map(|reason| format!("{expected}: {reason}")))
+        .collect();
+    summary::print(&outcome, &wrong, progress)?;
+    Ok(wrong.is_empty())
 }
 
 fn test(scenarios: &[Scenario], program: Program, limit: Duration) -> Result<bool> {

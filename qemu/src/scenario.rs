@@ -1,6 +1,7 @@
 //! The scenarios: data, and what is expected of each.
 
 use crate::expect::Expect::{self, *};
+use crate::product::Program;
 use crate::qemu::Edit;
 use crate::recipe::Recipe;
 use crate::suite::Suite::{Forky, Trixie};
@@ -48,6 +49,12 @@ const MARKER: (&str, &str) =
     ("var/lib/dracut/hooks/pre-mount/50-marker.sh", include_str!("../initramfs/marker.sh"));
 const EMERGENCY: (&str, &str) =
     ("var/lib/dracut/hooks/emergency/50-report.sh", include_str!("../initramfs/emergency.sh"));
+
+/// What any boot must show, whatever its recipe: `boot` judges by this.
+pub fn always(program: Program) -> impl Iterator<Item = Expect> {
+    let ours = if program == Program::Ours { OURS } else { &[] };
+    HEALTHY.iter().chain(ours).copied()
+}
 
 /// Every scenario, in the order they run.
 pub fn all() -> Vec<Scenario> {

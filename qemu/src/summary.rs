@@ -5,11 +5,12 @@ use crate::qemu::Outcome;
 use anyhow::Result;
 
 /// Prints what a boot came to and how long everything took.
-pub fn print(outcome: &Outcome, progress: &Progress) -> Result<()> {
+pub fn print(outcome: &Outcome, wrong: &[String], progress: &Progress) -> Result<()> {
     let report = &outcome.report;
     row("booted", report.booted_deployment().unwrap_or("no deployment is marked as booted"));
     row("kernel", report.line("kernel").unwrap_or("unknown"));
     row("command line", &outcome.command_line);
+    row("multi-user", report.line("multi-user").unwrap_or("unknown"));
     row("state", report.line("state").unwrap_or("unknown"));
     rows("failed units", report.lines("failed"));
     rows("what they said", report.lines("failed-log"));
@@ -44,6 +45,7 @@ pub fn print(outcome: &Outcome, progress: &Progress) -> Result<()> {
         .collect();
     rows("steps", &steps);
     row("console", &outcome.console_log.display().to_string());
+    rows("wrong", wrong);
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Since Linux 6.15 a mount can be attached inside a detached tree. Before, that is EINVAL, and the
 //! tree is assembled in a mount namespace of our own instead: private, gone without a trace if we
-//! die, and cloned as a whole when it is complete. Either way nothing is visible until [`swap`](super::swap).
+//! die, and cloned as a whole when it is complete. Either way nothing is visible until
+//! [`swap`](super::swap).
 
 use super::Disk;
 use super::clone::{clone, private_tree};
@@ -23,7 +24,8 @@ use std::ffi::CStr;
 /// # Errors
 /// As [`clone`], and [`Class::Mount`]. Nothing visible has changed.
 pub fn assemble(plan: &Plan, disk: &Disk<'_>, kernel: Kernel) -> Result<OwnedFd> {
-    // All clones are made first: inside another namespace the handles on the disk could not be cloned any more.
+    // All clones are made first: inside another namespace the handles on the disk could not be
+    // cloned any more.
     let mut pieces = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
         pieces.push((step, clone(step, disk)?));
@@ -63,7 +65,8 @@ fn attach(root: BorrowedFd<'_>, piece: BorrowedFd<'_>, step: &Step) -> rustix::i
 
 /// A mount namespace of our own. Dropping it leads back to where we were.
 struct Scratch {
-    /// The namespace we came from, and its root directory as we saw it; `setns` would give us the namespace's.
+    /// The namespace we came from, and its root directory as we saw it; `setns` would give us the
+    /// namespace's.
     home: (OwnedFd, OwnedFd),
     away: bool,
 }
@@ -81,7 +84,8 @@ impl Scratch {
             .map_err(|errno| fail("make a mount namespace to assemble the new root in", errno))?;
         let scratch = Scratch { home: (namespace, directory), away: true };
 
-        // The copies of the mounts outside are in the same peer groups as these; without this they would see what we mount.
+        // The copies of the mounts outside are in the same peer groups as these; without this they
+        // would see what we mount.
         let private = Attributes { propagation: Some(Propagation::Private), readonly: None };
         let own_root = open(c"/", OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| fail("open /", errno))?;
         syscall::mount_setattr(&own_root, true, private)
@@ -100,8 +104,8 @@ impl Scratch {
     }
 
     fn go_home(&mut self) -> rustix::io::Result<()> {
-        self.away = false;
         rustix::thread::move_into_link_name_space(self.home.0.as_fd(), Some(LinkNameSpaceType::Mount))?;
+        self.away = false;
         rustix::process::fchdir(&self.home.1)?;
         rustix::process::chroot(c".")
     }

@@ -10,8 +10,9 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
-/// Clones the source of `step`: private, so that nothing we mount in it shows up elsewhere (under systemd every mount of
-/// the initramfs is shared), and with the access the plan gives. Options like `nosuid` stay.
+/// Clones the source of `step`: private, so that nothing we mount in it shows up elsewhere (under
+/// systemd every mount of the initramfs is shared), and with the access the plan gives. Options
+/// like `nosuid` stay.
 ///
 /// # Errors
 /// [`Class::Incomplete`] if the directory is not there; [`Class::Mount`].
@@ -27,6 +28,7 @@ pub fn clone(step: &Step, disk: &Disk<'_>) -> Result<OwnedFd> {
         let class =
             if matches!(errno, Errno::NOENT | Errno::NOTDIR) { Class::Incomplete } else { Class::Mount };
         Error::errno(class, format!("open {} for {}", step.source_text(), step.place()), errno)
+            .hint("choose another boot entry, or check the file system")
     })?;
     if let (Source::TransientOver(_), Some(etc)) = (&step.source, disk.transient_etc) {
         return overlay::mount(source.as_fd(), &etc.path, &step.place());

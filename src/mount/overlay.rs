@@ -10,8 +10,8 @@ use std::ffi::{CStr, CString};
 
 /// Mounts, detached and private, an overlay of `writable`'s `upper` over `lower`, to go to `place`.
 ///
-/// The layers are named through `/proc/self/fd` or by path: layers by handle need Linux 6.13, and nothing is won by them
-/// here, where `lower` is an open directory of an attached mount.
+/// The layers are named through `/proc/self/fd` or by path: layers by handle need Linux 6.13, and
+/// nothing is won by them here, where `lower` is an open directory of an attached mount.
 ///
 /// # Errors
 /// [`Class::Unsupported`] if the kernel has no overlayfs; [`Class::Mount`], with what the kernel says.
@@ -52,7 +52,8 @@ fn create(context: &OwnedFd, lower: BorrowedFd<'_>, writable: &str) -> rustix::i
     Ok(mount)
 }
 
-/// What the kernel wrote to the context's log, `fsopen(2)`: messages like "e overlay: …", one a read, ENODATA at the end.
+/// What the kernel wrote to the context's log, `fsopen(2)`: messages like "e overlay: …", one a
+/// read, ENODATA at the end.
 fn kernel_messages(context: &OwnedFd) -> String {
     let mut messages = Vec::new();
     let mut buffer = [0; 512];

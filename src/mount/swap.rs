@@ -1,8 +1,8 @@
 //! Putting the assembled tree in place of the physical root.
 //!
 //! With `MOVE_MOUNT_BENEATH` the tree goes under the mount that is to disappear, and there is no
-//! instant in which the place is empty. Where the kernel refuses that, the old mount is taken off first; should the new one then
-//! not go on, a copy of the old one, made before, is put back.
+//! instant in which the place is empty. Where the kernel refuses that, the old mount is taken off
+//! first; should the new one then not go on, a copy of the old one, made before, is put back.
 
 use super::clone::private_tree;
 use super::syscall::{self, Attributes, Propagation};
@@ -57,10 +57,11 @@ fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let parent = rustix::fs::openat(sysroot.handle(), c"..", flags, Mode::empty())
         .map_err(|errno| fail("open the directory of", errno))?;
+    // Private: in the same peer group, it would lose its submounts together with the original.
     let old = private_tree(sysroot.handle()).map_err(|errno| fail("keep a copy of", errno))?;
     detach(sysroot.handle()).map_err(|errno| fail("detach", errno))?;
-    let Err(errno) = attach(tree, &parent, name) else { return Ok(()) };
-    match attach(&old, &parent, name) {
+    let Err(errno) = put(tree, &parent, name) else { return Ok(()) };
+    match put(&old, &parent, name) {
         Ok(()) => Err(fail("mount the new root at", errno)),
         Err(again) => {
             let found = format!("{}; putting the physical root back: {}", describe(errno), describe(again));
@@ -71,12 +72,12 @@ fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
     }
 }
 
-fn attach(tree: &OwnedFd, parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
+fn put(tree: &OwnedFd, parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
     rustix::mount::move_mount(tree, c"", parent, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-/// Detaches a mount that nothing covers. (The call follows the path to the topmost mount there; with the handle of a covered
-/// one it would take the cover off.)
+/// Detaches a mount that nothing covers. (The call follows the path to the topmost mount there;
+/// with the handle of a covered one it would take the cover off.)
 fn detach(mount: BorrowedFd<'_>) -> rustix::io::Result<()> {
     rustix::mount::unmount(lookup::descriptor_path(mount).as_c_str(), UnmountFlags::DETACH)
 }

@@ -55,7 +55,8 @@ pub fn text(plan: &Plan) -> String {
     out
 }
 
-/// The plan for programs: one JSON object on one line. Bytes of paths that are not printable ASCII are escaped as in Rust (`\xNN`).
+/// The plan for programs: one JSON object on one line. Bytes of paths that are not printable ASCII
+/// are escaped as in Rust (`\xNN`).
 pub fn json(plan: &Plan) -> String {
     let step = |step: &Step| {
         let (from, path) = match &step.source {
@@ -72,6 +73,7 @@ pub fn json(plan: &Plan) -> String {
         ])
     };
     object(&[
+        ("prepared", "false".into()),
         ("stateroot", string(&plan.name.stateroot.escape_ascii().to_string())),
         ("deployment", string(&plan.name.directory.escape_ascii().to_string())),
         ("path", string(&format!("/{}", plan.name.path().escape_ascii()))),

@@ -17,6 +17,7 @@ fn facts() -> Facts {
         has_stateroot_var: true,
         has_var: true,
         has_boot: true,
+        has_usr_etc: true,
         boot_on_physical_root: true,
         composefs_image: false,
         hotfix: false,
@@ -32,7 +33,7 @@ const NO_GENERATOR: Contents = Contents { generator: false, ..TRIXIE };
 
 /// The settled plan, one word a mount: place, access, and `+` if shared.
 fn mounts(file: &str, facts: &Facts, contents: &Contents) -> String {
-    let plan = plan(&config(file), facts).unwrap().settle(contents);
+    let plan = plan(&config(file), facts).unwrap().settle(contents, facts).unwrap();
     let word = |step: &Step| {
         let access = match step.access {
             Access::Inherited => "",
@@ -100,7 +101,7 @@ fn a_generator_that_finds_no_target_mounts_nothing() {
     let quoted = Cmdline::new("\"ostree=/ostree/boot.1/debian/c0ffee/0\"");
     let config = Config::parse(&quoted, "test.conf", b"").unwrap();
     let facts = Facts { generator_finds_stateroot: config.generator.stateroot, ..facts() };
-    let steps = plan(&config, &facts).unwrap().settle(&FORKY).steps;
+    let steps = plan(&config, &facts).unwrap().settle(&FORKY, &facts).unwrap().steps;
     assert_eq!(
         steps.iter().map(|step| &*step.at).collect::<Vec<_>>(),
         [&b""[..], b"usr", b"sysroot", b"var", b"boot"]
@@ -120,7 +121,7 @@ fn what_only_the_image_knows_stays_open() {
     let open: Vec<_> = plan.steps.iter().filter_map(|step| step.only_if).collect();
     let var = Condition::NobodyElseMountsVar { generator_finds_stateroot: true };
     assert_eq!(open, [var, Condition::NobodyElseMountsBoot { generator_finds_target: true }]);
-    assert_eq!(plan.settle(&FORKY).questions(), Questions::default());
+    assert_eq!(plan.settle(&FORKY, &facts()).unwrap().questions(), Questions::default());
 }
 
 #[test]
@@ -139,22 +140,28 @@ fn warns_of_what_has_no_effect() {
 
 #[test]
 fn refusals() {
-    let class =
-        |file: &str, facts: &Facts| plan(&config(file), facts).map(|_| ()).map_err(|error| error.class());
+    let judge = |file: &str, facts: &Facts, contents: &Contents| {
+        let plan = plan(&config(file), facts).and_then(|plan| plan.settle(contents, facts));
+        plan.map(|_| ()).map_err(|error| error.class())
+    };
+    let class = |file: &str, facts: &Facts| judge(file, facts, &FORKY);
     let image = Facts { composefs_image: true, ..facts() };
     assert_eq!(class("[composefs]\nenabled=maybe\n", &facts()), Ok(()));
     for enabled in ["yes", "verity", "signed"] {
         assert_eq!(class(&format!("[composefs]\nenabled={enabled}\n"), &facts()), Err(Class::Unsupported));
     }
     assert_eq!(class("[composefs]\nenabled=maybe\n", &image), Err(Class::Unsupported));
-    assert_eq!(class("[root]\ntransient=true\n", &facts()), Err(Class::Config));
+    assert_eq!(class("[root]\ntransient=true\n", &facts()), Err(Class::Unsupported));
     assert_eq!(class("", &Facts { missing: vec!["usr"], ..facts() }), Err(Class::Incomplete));
     let no_var = Facts { has_stateroot_var: false, ..facts() };
     assert_eq!(class("[var]\nmount=false\n", &no_var), Ok(()));
-    // Whether it is needed is not known yet.
     assert_eq!(class("", &no_var), Ok(()));
+    assert_eq!(judge("", &no_var, &NO_GENERATOR), Err(Class::Incomplete));
     assert_eq!(class("[sysroot]\nreadonly=1\n", &no_var), Err(Class::Incomplete));
     assert_eq!(class("[var]\nmount=true\n", &no_var), Err(Class::Incomplete));
+    let no_usr_etc = Facts { has_usr_etc: false, ..facts() };
+    assert_eq!(class("[sysroot]\nreadonly=1\n[etc]\ntransient=1\n", &no_usr_etc), Err(Class::Incomplete));
+    assert_eq!(class("[sysroot]\nreadonly=1\n", &no_usr_etc), Ok(()));
     assert_eq!(class("[boot]\nmount=true\n", &Facts { has_boot: false, ..facts() }), Err(Class::Incomplete));
 }
 

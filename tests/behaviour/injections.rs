@@ -122,8 +122,9 @@ fn after_a_failure(setting: Setting, call: &str, outcome: &Outcome, undisturbed:
         Some(0) => {
             nothing_changed_outside(&outcome.before, &failed.after)?;
             same("/run", &run(undisturbed), &run(failed))?;
-            // Two exceptions, both of which boot: the propagation, settled when the new root is in place already, with a
-            // warning; and what cannot be read about the generator is taken for not there, so that we mount /boot.
+            // Two exceptions, both of which boot: the propagation, settled when the new root is in
+            // place already, with a warning; and what cannot be read about the generator is taken
+            // for not there, so that we mount /boot.
             let unsettled = failed.stderr.contains("set the propagation of");
             let about_generator = ["openat2", "read"].contains(&call);
             let bare = |mut rows: Vec<Row>| {
@@ -153,7 +154,8 @@ fn after_a_failure(setting: Setting, call: &str, outcome: &Outcome, undisturbed:
     exited(again, 0)
 }
 
-/// Whatever is mounted or renamed anywhere on the machine meanwhile makes a lookup by `openat2(2)` fail with EAGAIN.
+/// Whatever is mounted or renamed anywhere on the machine meanwhile makes a lookup by `openat2(2)`
+/// fail with EAGAIN.
 fn try_again(setting: Setting) -> Result<Completion> {
     const TIMES: usize = 500;
     let Some(strace) = strace() else {

@@ -1,5 +1,6 @@
-//! What our program does beyond, and differently from, libostree's: who mounts `/var` and `/boot`, what it refuses and how it
-//! says so, and that a failure at any system call leaves everything as it was.
+//! What our program does beyond, and differently from, libostree's: who mounts `/var` and `/boot`,
+//! what it refuses and how it says so, and that a failure at any system call leaves everything as
+//! it was.
 
 mod injections;
 mod refusals;

@@ -155,10 +155,10 @@ const REFUSALS: &[Refusal] = &[
         says: ["read /etc/ostree/prepare-root.conf", "(EINVAL)"],
     },
     Refusal {
-        name: "transient root without composefs",
+        name: "transient root",
         wrong: |scene| scene.config("[root]\ntransient=true\n"),
-        status: 5,
-        says: ["[root] transient", "needs [composefs] enabled"],
+        status: 9,
+        says: ["[root] transient", "no transient root"],
     },
     Refusal {
         name: "no usr",

@@ -12,8 +12,9 @@ use crate::setting::*;
 type Spell = fn(&str) -> String;
 
 pub fn spellings() -> Vec<Trial> {
-    // The generator reads the command line more simply than the kernel. In the first two it does not find the stateroot, so
-    // that nobody else mounts /var; in the third no ostree= at all, so that nobody else mounts /boot either.
+    // The generator reads the command line more simply than the kernel. In the first two it does
+    // not find the stateroot, so that nobody else mounts /var; in the third no ostree= at all, so
+    // that nobody else mounts /boot either.
     let spellings: [(&str, Spell, &[&str], &str); 5] = [
         ("no leading slash", |link| format!("ostree={}", link.trim_start_matches('/')), &["/var"], ""),
         ("quoted value", |link| format!("ostree=\"{link}\" quiet"), &["/var"], ""),

@@ -166,7 +166,8 @@ impl Wiring {
     }
 }
 
-/// Both mount `/var`. We mount `/boot` as well: the marker silences the generator, so that nobody else would.
+/// Both mount `/var`. We mount `/boot` as well: the marker silences the generator, so that nobody
+/// else would.
 fn marker_like_the_reference(setting: Setting) -> Result<Completion> {
     let Some(strace) = strace() else {
         return Ok(Completion::ignored_with("there is no strace"));
@@ -176,7 +177,8 @@ fn marker_like_the_reference(setting: Setting) -> Result<Completion> {
     sandbox.edits.push(file(MARKER, ""));
     let mut theirs = sandbox.clone();
     sandbox.runs.push(setting.run(&cmdline()?));
-    // The reference looks for a marker in /run/ostree, but first fails if that folder exists. So it is told that it made it.
+    // The reference looks for a marker in /run/ostree, but first fails if that folder exists. So it
+    // is told that it made it.
     let strace = [
         &strace?[..],
         &["-qq", "-o", "/tmp/trace", "-P", "/run/ostree", "-e", "inject=mkdir,mkdirat:retval=0"]

@@ -13,7 +13,8 @@ pub fn folder() -> PathBuf {
 
 /// The piece called `name` and made from `ingredients`, made now if it is not there yet.
 ///
-/// `make` gets a path that does not exist, in the cache folder. What has its final name is whole: it was renamed at the end.
+/// `make` gets a path that does not exist, in the cache folder. What has its final name is whole:
+/// it was renamed at the end.
 pub fn piece(name: &str, ingredients: &[&[u8]], make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let folder = folder();
     fs::create_dir_all(&folder).context(format!("create the cache folder {}", folder.display()))?;

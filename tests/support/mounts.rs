@@ -30,8 +30,8 @@ pub struct Mount {
     pub super_options: String,
 }
 
-/// A mount without what is arbitrary: its number and the numbers of its peer groups; with its place relative to the
-/// place looked at.
+/// A mount without what is arbitrary: its number and the numbers of its peer groups; with its place
+/// relative to the place looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     /// Where it is mounted.

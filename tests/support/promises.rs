@@ -19,7 +19,8 @@ pub fn nothing_changed(before: &State, after: &State) -> Result<()> {
     same("/run", &before.run, &after.run)
 }
 
-/// Outside SYSROOT, mounts are as before to the last detail, their peer groups and numbers included; and in a peer namespace too.
+/// Outside SYSROOT, mounts are as before to the last detail, their peer groups and numbers
+/// included; and in a peer namespace too.
 pub fn nothing_changed_outside(before: &State, after: &State) -> Result<()> {
     let pairs = [("", &before.mounts, &after.mounts), ("peer namespace: ", &before.peer, &after.peer)];
     for (whose, before, after) in pairs {
@@ -30,7 +31,8 @@ pub fn nothing_changed_outside(before: &State, after: &State) -> Result<()> {
     Ok(())
 }
 
-/// A peer namespace has got the new root where its physical root was, when the mounts are shared, and nothing otherwise.
+/// A peer namespace has got the new root where its physical root was, when the mounts are shared,
+/// and nothing otherwise.
 pub fn peer_follows(shared: bool, before: &State, after: &State) -> Result<()> {
     let expected = if shared { after.mounts.below(SYSROOT) } else { before.peer.below(SYSROOT) };
     let mut found = after.peer.below(SYSROOT);

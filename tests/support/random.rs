@@ -2,8 +2,9 @@
 
 use super::mounts::Row;
 
-/// Takes the device number of overlays out, the random part of their layers' names, and the name by which an overlay found
-/// its lower layer: that path means nothing any more, whichever program wrote it.
+/// Takes the device number of overlays out, the random part of their layers' names, and the name by
+/// which an overlay found its lower layer: that path means nothing any more, whichever program
+/// wrote it.
 pub fn without_random_rows(mut rows: Vec<Row>) -> Vec<Row> {
     for row in rows.iter_mut().filter(|row| row.kind == "overlay") {
         row.device = (0, 0);

@@ -1,7 +1,8 @@
-//! A small initramfs in a mount namespace of its own, a program run in it, and what it did to mounts and `/run`.
+//! A small initramfs in a mount namespace of its own, a program run in it, and what it did to
+//! mounts and `/run`.
 //!
-//! The initramfs is the root of its namespace, as a real one is, not just a `chroot`: programs that enter a mount namespace
-//! (`setns(2)`) are put at its root.
+//! The initramfs is the root of its namespace, as a real one is, not just a `chroot`: programs that
+//! enter a mount namespace (`setns(2)`) are put at its root.
 
 use super::failure::{Context, Result};
 use super::mounts::Mounts;
@@ -144,7 +145,8 @@ pub struct Ran {
 pub struct State {
     /// The mounts the program sees.
     pub mounts: Mounts,
-    /// The mounts in a namespace that was copied from this one before the first run: in the same peer groups.
+    /// The mounts in a namespace that was copied from this one before the first run: in the same
+    /// peer groups.
     pub peer: Mounts,
     /// Everything in `/run`: path, type, mode, owner, contents.
     pub run: Vec<String>,
@@ -167,7 +169,8 @@ impl Sandbox {
         })
     }
 
-    /// Builds the sandbox around this process, which must have a single thread, and runs what is to be run.
+    /// Builds the sandbox around this process, which must have a single thread, and runs what is to
+    /// be run.
     pub fn enter(&self) -> Result<Outcome> {
         initramfs(&self.base, &self.usr)?;
         bind(&self.product, &self.base.join(PRODUCT.trim_start_matches('/')), true)?;

@@ -62,7 +62,8 @@ pub struct Disks {
 static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
 
 impl Disks {
-    /// Made and mounted when first asked for, in this process's own mount namespace, as [`trials`](super::trials) made it.
+    /// Made and mounted when first asked for, in this process's own mount namespace, as
+    /// [`trials`](super::trials) made it.
     pub fn get() -> Result<&'static Disks> {
         static DISKS: OnceLock<Result<Disks>> = OnceLock::new();
         DISKS.get_or_init(Disks::mount).as_ref().map_err(Clone::clone)
@@ -105,7 +106,8 @@ impl Disks {
     /// Unmounts everything and removes the folder.
     pub fn remove() {
         if let Some(folder) = FOLDER.get() {
-            // The mounts inside, and the tmpfs, belong to this process alone: what fails here ends with it.
+            // The mounts inside, and the tmpfs, belong to this process alone: what fails here ends
+            // with it.
             let _ = umount2(folder.path(), MntFlags::MNT_DETACH);
             let _ = fs::remove_dir(folder.path());
         }

@@ -11,8 +11,9 @@ pub struct Way {
     pub without: &'static [&'static str],
 }
 
-/// All of them. Before a change of 2026 (it is in 7.2) the kernel does not move beneath what is mounted on the root of the mount namespace. A real
-/// initramfs is that root; the sandbox is not quite (the machine's own is still under it), so that on a test machine all are had.
+/// All of them. Before a change of 2026 (it is in 7.2) the kernel does not move beneath what is
+/// mounted on the root of the mount namespace. A real initramfs is that root; the sandbox is not
+/// quite (the machine's own is still under it), so that on a test machine all are had.
 pub const WAYS: [Way; 4] = [
     Way { name: "7.2", without: &[] },
     Way { name: "6.15", without: &["--without", "beneath"] },
