@@ -58,7 +58,7 @@ pub fn contents(root: BorrowedFd<'_>, questions: Questions) -> Contents {
         return Contents::default();
     }
     let there =
-        |path: &[u8]| or_log(path, lookup::kind_beneath(root, path, OFlags::empty())).flatten().is_some();
+        |path: &[u8]| or_log(path, lookup::kind_beneath(root, path, OFlags::NOFOLLOW)).flatten().is_some();
     let path: &[u8] = if questions.transient_etc { b"usr/etc/fstab" } else { b"etc/fstab" };
     let fstab = or_log(path, lookup::read_beneath(root, path)).flatten().unwrap_or_default();
     let generator = there(GENERATOR) && there(SYSTEMD) && !there(OVERRIDE);

@@ -28,6 +28,8 @@ enum Generator {
     /// It makes `var.mount`, as all before 2026.
     Old,
     Absent,
+    /// It is there, but the administrator masked it.
+    Masked,
 }
 
 const WIRING: Wiring = Wiring {
@@ -40,7 +42,7 @@ const WIRING: Wiring = Wiring {
     mounts_boot: false,
 };
 
-const WIRINGS: [Wiring; 13] = [
+const WIRINGS: [Wiring; 14] = [
     WIRING,
     Wiring { name: "marker", marker: true, mounts_var: true, mounts_boot: true, ..WIRING },
     Wiring {
@@ -77,6 +79,13 @@ const WIRINGS: [Wiring; 13] = [
         name: "no generator, read-only",
         generator: Generator::Absent,
         config: "[sysroot]\nreadonly=true\n",
+        mounts_var: true,
+        mounts_boot: true,
+        ..WIRING
+    },
+    Wiring {
+        name: "masked generator",
+        generator: Generator::Masked,
         mounts_var: true,
         mounts_boot: true,
         ..WIRING
@@ -125,6 +134,10 @@ impl Wiring {
         match self.generator {
             Generator::New => {}
             Generator::Absent => sandbox.edits.push(Edit::Remove(generator)),
+            Generator::Masked => {
+                let mask = generator.replace("/usr/lib/", "/etc/");
+                sandbox.edits.push(Edit::Link(mask, "/dev/null".into()));
+            }
             Generator::Old => {
                 let library = library_name();
                 sandbox

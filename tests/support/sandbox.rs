@@ -86,7 +86,8 @@ pub enum Ground {
 pub enum Edit {
     /// Writes a file, and the directories above it.
     File(String, Vec<u8>),
-    /// Makes a symbolic link to the second path, in place of whatever is there.
+    /// Makes a symbolic link to the second path, in place of whatever is there, and the directories
+    /// above it.
     Link(String, String),
     /// Makes a directory, in place of whatever is there.
     Directory(String),
@@ -343,6 +344,9 @@ impl Edit {
                     .context(format!("write {path}"))
             }
             Edit::Link(path, text) => {
+                if let Some(parent) = Path::new(path).parent() {
+                    fs::create_dir_all(parent).context(format!("make {}", parent.display()))?;
+                }
                 remove(path)?;
                 symlink(text, path).context(format!("link {path}"))
             }
