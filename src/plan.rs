@@ -242,8 +242,8 @@ const MARKER: &str = "/run/ostree/initramfs-mount-var exists";
 const NOBODY_ELSE: &str = "nobody mounts it later";
 
 fn refuse_unsupported(config: &Config, facts: &Facts) -> Result<()> {
-    let refuse = |class, asked: &str, why: &str, hint: &str| {
-        Err(Error::found(class, format!("obey {asked}"), why).hint(hint))
+    let refuse = |asked: &str, why: &str, hint: &str| {
+        Err(Error::found(Class::Unsupported, format!("obey {asked}"), why).hint(hint))
     };
     let composefs = match config.composefs {
         Composefs::Off => false,
@@ -252,12 +252,12 @@ fn refuse_unsupported(config: &Config, facts: &Facts) -> Result<()> {
     };
     if composefs {
         let hint = "boot with ostree.prepare-root.composefs=no, if the deployment is one that can do without";
-        return refuse(Class::Unsupported, "the composefs setting", "this version has no composefs", hint);
+        return refuse("the composefs setting", "this version has no composefs", hint);
     }
     if config.root != Root::Persistent {
         let hint =
             "take [root] transient and transient-ro out of prepare-root.conf and rebuild the initramfs";
-        return refuse(Class::Unsupported, "[root] transient", "this version has no transient root", hint);
+        return refuse("[root] transient", "this version has no transient root", hint);
     }
     Ok(())
 }
