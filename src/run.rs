@@ -77,9 +77,8 @@ impl RunFiles {
     pub fn write_booted(&mut self, booted: &Booted, transient_etc: Option<&TransientEtc>) -> Result<()> {
         let fail = |errno| Error::errno(Class::Run, format!("write {}", printable(BOOTED.to_bytes())), errno);
         let previous = lookup::read(BOOTED).map_err(fail)?;
-        replace_booted(&booted.serialise(transient_etc.map(|etc| etc.path.as_str()))).map_err(|errno| {
-            Error::errno(Class::Run, format!("write {}", printable(BOOTED.to_bytes())), errno)
-        })?;
+        let bytes = booted.serialise(transient_etc.map(|etc| etc.path.as_str()));
+        replace_booted(&bytes).map_err(fail)?;
         self.made.push(Made::Booted(previous));
         Ok(())
     }

@@ -28,11 +28,11 @@ pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
             | MoveMountFlags::MOVE_MOUNT_BENEATH;
         match rustix::mount::move_mount(tree, c"", sysroot.handle(), c"", flags) {
             Ok(()) => return uncover(sysroot),
-            Err(Errno::INVAL) => log::debug!("this kernel mounts nothing beneath {}", sysroot),
+            Err(Errno::INVAL) => log::debug!("this kernel mounts nothing beneath {sysroot}"),
             Err(errno) => {
                 return Err(Error::errno(
                     Class::Mount,
-                    format!("mount the new root beneath {}", sysroot),
+                    format!("mount the new root beneath {sysroot}"),
                     errno,
                 ));
             }
@@ -44,7 +44,7 @@ pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
 /// Takes the old mount off the new one.
 fn uncover(sysroot: &Sysroot) -> Result<()> {
     detach(sysroot.handle()).map_err(|errno| {
-        Error::errno(Class::Undo, format!("detach {} from above the new root", sysroot), errno).hint(
+        Error::errno(Class::Undo, format!("detach {sysroot} from above the new root"), errno).hint(
             "reboot: the physical root is still what is seen there, but the new root is hidden beneath it",
         )
     })
