@@ -28,6 +28,8 @@ pub enum Slot {
     B,
 }
 
+const FIND: &str = "find the deployment on the kernel command line";
+
 impl Target {
     /// The link's path below the physical root.
     pub fn path(&self) -> &[u8] {
@@ -77,37 +79,44 @@ impl Cmdline {
     }
 
     /// The value of the first argument called `name`; the first wins, as in libostree.
-    pub fn value(&self, name: &'static str) -> Option<&[u8]> {
+    pub fn value(&self, name: &str) -> Option<&[u8]> {
         self.values(name).next()
     }
 
-    fn values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+    fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.arguments().filter(move |(n, _)| *n == name.as_bytes()).filter_map(|(_, value)| value)
     }
 
-    /// The deployment asked for.
+    /// The deployment asked for; `android`: a slot of Android's comes first.
     ///
     /// # Errors
     /// [`Class::Cmdline`] when nothing is asked for, `ostree=` is empty, or the slot is neither
     /// `_a` nor `_b`.
-    pub fn target(&self) -> Result<Target> {
-        let what = "find the deployment on the kernel command line";
+    pub fn target(&self, android: bool) -> Result<Target> {
+        match self.slot() {
+            Some(slot) if android => slot.map(Target::Slot),
+            _ => self.boot_link().map(Target::BootLink),
+        }
+    }
+
+    fn slot(&self) -> Option<Result<Slot>> {
         if let Some(suffix) = self.value("androidboot.slot_suffix") {
-            return match suffix {
-                b"_a" => Ok(Target::Slot(Slot::A)),
-                b"_b" => Ok(Target::Slot(Slot::B)),
+            return Some(match suffix {
+                b"_a" => Ok(Slot::A),
+                b"_b" => Ok(Slot::B),
                 other => Err(Error::found(
                     Class::Cmdline,
-                    what,
+                    FIND,
                     format!("androidboot.slot_suffix={} is neither _a nor _b", printable(other)),
                 )
                 .hint("mend the boot loader's configuration, or add androidboot.slot_suffix=_a in front")),
-            };
+            });
         }
         // Android without A/B slots boots from slot a: https://source.android.com/docs/core/ota/nonab
-        if self.arguments().any(|(name, _)| name.starts_with(b"androidboot.")) {
-            return Ok(Target::Slot(Slot::A));
-        }
+        self.arguments().any(|(name, _)| name.starts_with(b"androidboot.")).then_some(Ok(Slot::A))
+    }
+
+    fn boot_link(&self) -> Result<Vec<u8>> {
         let hint = "boot with ostree=/ostree/boot.N/STATEROOT/BOOTCSUM/SERIAL";
         let mut values = self.values("ostree");
         let unclosed = self.0.iter().filter(|&&byte| byte == b'"').count() % 2 == 1;
@@ -121,7 +130,7 @@ impl Cmdline {
                 hidden
             }
             (None, None) => {
-                return Err(Error::found(Class::Cmdline, what, "there is no ostree= argument").hint(hint));
+                return Err(Error::found(Class::Cmdline, FIND, "there is no ostree= argument").hint(hint));
             }
         };
         if let Some(other) = values.find(|other| *other != first) {
@@ -134,9 +143,9 @@ impl Cmdline {
         // RHEL writes the value without the leading slash.
         let path = &first[first.iter().take_while(|&&byte| byte == b'/').count()..];
         if path.is_empty() {
-            return Err(Error::found(Class::Cmdline, what, "the ostree= argument is empty").hint(hint));
+            return Err(Error::found(Class::Cmdline, FIND, "the ostree= argument is empty").hint(hint));
         }
-        Ok(Target::BootLink(path.to_vec()))
+        Ok(path.to_vec())
     }
 
     /// What the deployment's own generator will make of this command line.
@@ -195,7 +204,7 @@ mod tests {
     use super::*;
 
     fn target(cmdline: &str) -> Result<Target> {
-        Cmdline::new(cmdline).target()
+        Cmdline::new(cmdline).target(true)
     }
 
     fn boot_link(path: &str) -> Result<Target> {

@@ -1,13 +1,14 @@
 //! Following `ostree=` to one deployment, and the facts about it that planning needs.
 
+use crate::booted;
 use crate::cmdline::Target;
-use crate::config::{Composefs, Config};
+use crate::config::{Config, Enabled};
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::keyfile::{self, KeyFile};
 use crate::lookup;
 use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
@@ -34,20 +35,14 @@ pub struct Facts {
     pub inode: u64,
     /// The disk's `ostree/repo/config` has the legacy `[sysroot] readonly=true`, and it counts.
     pub legacy_readonly: bool,
-    /// Directories every deployment has, but this one has not.
-    pub missing: Vec<&'static str>,
     /// The stateroot has a `var` directory.
     pub has_stateroot_var: bool,
-    /// The deployment has a `var` directory to mount on.
-    pub has_var: bool,
-    /// The deployment has a `boot` directory to mount on.
-    pub has_boot: bool,
-    /// The deployment has `usr/etc`; looked for only if `/etc` may be transient.
-    pub has_usr_etc: bool,
     /// `boot/loader` on the physical root is a link of OSTree's, so `/boot` is no partition of its own.
     pub boot_on_physical_root: bool,
-    /// The deployment has a composefs image, `.ostree.cfs`.
-    pub composefs_image: bool,
+    /// The physical root cannot be written to: the mount or the file system is read-only.
+    pub physical_readonly: bool,
+    /// The block device of the physical root; looked for only if the configuration has a use for it.
+    pub backing_device: Option<u64>,
     /// `ostree admin unlock --hotfix` left a writable layer for `/usr`.
     pub hotfix: bool,
     /// The initramfs made `/run/ostree/initramfs-mount-var`, which also tells the generator to do
@@ -76,6 +71,13 @@ impl Name {
             }
             _ => None,
         }
+    }
+
+    /// The checksum of the commit, if the directory is called after one: 64 hexadecimal digits.
+    pub fn checksum(&self) -> Option<String> {
+        let checksum = self.directory.split(|&byte| byte == b'.').next()?;
+        let digits = checksum.len() == 64 && checksum.iter().all(u8::is_ascii_hexdigit);
+        digits.then(|| printable(checksum))
     }
 
     /// The path below the physical root, without a leading slash.
@@ -120,7 +122,7 @@ impl Deployment {
         let name = match (Name::from_path(below), below.strip_prefix(b"sysroot/").and_then(Name::from_path)) {
             (Some(name), _) => name,
             // An earlier run put a deployment in the physical root's place, and that below its sysroot.
-            (None, Some(_)) if identity == sysroot.identity => return Ok(None),
+            (None, Some(_)) if identity == sysroot.identity || is_booted(identity) => return Ok(None),
             (None, Some(name)) => {
                 let found =
                     format!("{sysroot} already is the root of another deployment, and this would be {name}");
@@ -143,6 +145,13 @@ impl Deployment {
     pub fn handle(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
     }
+}
+
+/// An earlier run wrote down that this deployment, by device and inode number, is now the root. An
+/// overlay has numbers of its own.
+fn is_booted(identity: (u64, u64)) -> bool {
+    let booted = lookup::read(booted::PATH).ok().flatten();
+    booted.is_some_and(|bytes| booted::deployment(&bytes) == Some(identity))
 }
 
 /// Reads the link itself. libostree insists that it is one, and so do we: a directory in its place
@@ -204,25 +213,17 @@ fn facts(
         // The generator takes a slot's stateroot from the link's text.
         Target::Slot(_) => Name::from_path(&[b"ostree/", link_text].concat()).is_some(),
     };
-    let mut missing = Vec::new();
-    for path in ["usr", "etc", "sysroot"] {
-        if kind(deployment, path.as_bytes())? != Some(FileType::Directory) {
-            missing.push(path);
-        }
-    }
+    let asks_for_device = config.volatile_root && config.composefs.enabled != Enabled::Off;
     // Followed if it is a link: administrators move /var elsewhere on the physical root that way.
     let stateroot_var = lookup::kind_beneath(physical, &name.var_path(), OFlags::empty())?;
     Ok(Facts {
         device,
         inode,
         legacy_readonly: legacy_flag_counts(config) && legacy_readonly(physical),
-        missing,
         has_stateroot_var: stateroot_var == Some(FileType::Directory),
-        has_var: kind(deployment, b"var")? == Some(FileType::Directory),
-        has_usr_etc: !config.etc_transient || kind(deployment, b"usr/etc")? == Some(FileType::Directory),
-        has_boot: kind(deployment, b"boot")? == Some(FileType::Directory),
         boot_on_physical_root: kind(physical, b"boot/loader")? == Some(FileType::Symlink),
-        composefs_image: kind(deployment, b".ostree.cfs")?.is_some(),
+        physical_readonly: rustix::fs::fstatvfs(physical)?.f_flag.contains(StatVfsMountFlags::RDONLY),
+        backing_device: if asks_for_device { sysroot.backing_device() } else { None },
         hotfix: kind(deployment, b".usr-ovl-work")?.is_some(),
         mount_var_marker: rustix::fs::statat(CWD, MOUNT_VAR_MARKER, AtFlags::SYMLINK_NOFOLLOW).is_ok(),
         generator_finds_stateroot,
@@ -232,14 +233,14 @@ fn facts(
 
 /// libostree reads the flag unless the configuration already said `true` or requires composefs.
 fn legacy_flag_counts(config: &Config) -> bool {
-    config.sysroot_readonly != Some(true) && matches!(config.composefs, Composefs::Off | Composefs::Maybe)
+    config.sysroot_readonly != Some(true) && config.composefs.enabled != Enabled::On
 }
 
 /// `[sysroot] readonly=true` in `ostree/repo/config`. It was never required to be there or valid,
 /// so it cannot fail a boot.
 fn legacy_readonly(physical: BorrowedFd<'_>) -> bool {
     let path = "ostree/repo/config";
-    let bytes = match lookup::read_beneath(physical, path.as_bytes()) {
+    let bytes = match lookup::read_beneath(physical, path.as_bytes(), lookup::SIZE_LIMIT) {
         Ok(bytes) => bytes.unwrap_or_default(),
         Err(errno) => {
             log::warn!("read {path}: {}: taking [sysroot] readonly there as not set", describe(errno));
@@ -266,6 +267,10 @@ mod tests {
         assert_eq!(name.path(), path);
         assert_eq!(name.var_path(), b"ostree/deploy/debian/var");
         assert_eq!(name.to_string(), "debian 0123456789ab.0");
+        assert_eq!(name.checksum(), None);
+        let checksum = "0123456789abcdef".repeat(4);
+        let whole = Name { directory: format!("{checksum}.12").into(), ..name };
+        assert_eq!(whole.checksum(), Some(checksum));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum Class {
     Run = 11,
     /// A failure could not be undone: the mount table is not as it was before.
     Undo = 12,
+    /// A signature is demanded, and the deployment or its image does not prove to be the signed one.
+    Verification = 13,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +58,7 @@ struct Failure {
 }
 
 /// The result of everything that can fail here.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// The kernel refused `operation`, which names its object ("follow ostree=/ostree/boot.1/…").
@@ -115,6 +117,11 @@ pub fn describe(errno: Errno) -> String {
         Errno::INVAL => "EINVAL",
         Errno::IO => "EIO",
         Errno::LOOP => "ELOOP",
+        Errno::NODATA => "ENODATA",
+        Errno::NOTBLK => "ENOTBLK",
+        Errno::NOTTY => "ENOTTY",
+        Errno::OPNOTSUPP => "EOPNOTSUPP",
+        Errno::NXIO => "ENXIO",
         Errno::NAMETOOLONG => "ENAMETOOLONG",
         Errno::NODEV => "ENODEV",
         Errno::NOENT => "ENOENT",

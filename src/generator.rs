@@ -1,4 +1,4 @@
-//! Who mounts `/var` and `/boot` after the switch to the new root.
+//! What the new system's own generator mounts after the switch to the new root: `/var`, `/boot`.
 //!
 //! systemd runs the deployment's `ostree-system-generator`, which makes a `var.mount` (every
 //! version, unless `/etc/fstab` has a `/var`) and a `boot.mount` (libostree 2026, found by trying:
@@ -15,8 +15,8 @@ use rustix::io::Errno;
 /// The generator, where systemd looks for it.
 const GENERATOR: &[u8] = b"usr/lib/systemd/system-generators/ostree-system-generator";
 
-/// The administrator's place for generators: one of this name replaces or masks the other.
-const OVERRIDE: &[u8] = b"etc/systemd/system-generators/ostree-system-generator";
+/// The administrator's place for generators, in `/etc`: one of this name replaces or masks the other.
+const OVERRIDE: &[u8] = b"systemd/system-generators/ostree-system-generator";
 
 /// Without systemd nobody runs the generator.
 const SYSTEMD: &[u8] = b"usr/lib/systemd/systemd";
@@ -27,47 +27,24 @@ const BOOT_MOUNT_LINK: &[u8] = b"local-fs.target.requires/boot.mount";
 /// The most bytes of the library that are searched.
 const SEARCH_LIMIT: usize = 16 << 20;
 
-/// What is to be found out.
+/// What the new system mounts by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Questions {
-    /// Who mounts `/var`?
-    pub var: bool,
-    /// Who mounts `/boot`?
-    pub boot: bool,
-    /// `/etc` is going to be transient: the new system sees the `fstab` in `usr/etc`.
-    pub transient_etc: bool,
-}
-
-/// What only the contents of the new root tell, which in a verified image are known late.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Contents {
+pub struct Generator {
     /// It has systemd and an `ostree-system-generator`.
-    pub generator: bool,
+    pub runs: bool,
     /// That generator makes a `boot.mount`.
-    pub generator_mounts_boot: bool,
-    /// `/etc/fstab` mounts `/var`.
-    pub fstab_var: bool,
-    /// `/etc/fstab` mounts `/boot`.
-    pub fstab_boot: bool,
+    pub mounts_boot: bool,
 }
 
-/// Reads from the new root (or, in bind mode, the deployment) what answers the questions. What
-/// cannot be read is taken as not there.
-pub fn contents(root: BorrowedFd<'_>, questions: Questions) -> Contents {
-    if !questions.var && !questions.boot {
-        return Contents::default();
-    }
-    let there =
-        |path: &[u8]| or_log(path, lookup::kind_beneath(root, path, OFlags::NOFOLLOW)).flatten().is_some();
-    let path: &[u8] = if questions.transient_etc { b"usr/etc/fstab" } else { b"etc/fstab" };
-    let fstab = or_log(path, lookup::read_beneath(root, path)).flatten().unwrap_or_default();
-    let generator = there(GENERATOR) && there(SYSTEMD) && !there(OVERRIDE);
-    let fstab_boot = fstab_mounts(&fstab, b"/boot");
-    Contents {
-        generator,
-        generator_mounts_boot: questions.boot && generator && !fstab_boot && makes_boot_mount(root),
-        fstab_var: fstab_mounts(&fstab, b"/var"),
-        fstab_boot,
+impl Generator {
+    /// Looks into the root of the new system and what will be its `/etc`; `boot`: also who mounts
+    /// `/boot`. What cannot be read is taken as not there.
+    pub fn of(root: BorrowedFd<'_>, etc: BorrowedFd<'_>, boot: bool) -> Generator {
+        let there = |directory, path: &[u8]| {
+            or_log(path, lookup::kind_beneath(directory, path, OFlags::NOFOLLOW)).flatten().is_some()
+        };
+        let runs = there(root, GENERATOR) && there(root, SYSTEMD) && !there(etc, OVERRIDE);
+        Generator { runs, mounts_boot: boot && runs && makes_boot_mount(root) }
     }
 }
 
@@ -117,22 +94,11 @@ fn find(haystack: &[u8], needle: &[u8]) -> bool {
     false
 }
 
-fn or_log<T>(path: &[u8], result: rustix::io::Result<T>) -> Option<T> {
+/// What was read; what cannot be read is logged.
+pub fn or_log<T>(path: &[u8], result: rustix::io::Result<T>) -> Option<T> {
     result
-        .map_err(|errno| log::warn!("read the deployment's {}: {}", path.escape_ascii(), describe(errno)))
+        .map_err(|errno| log::warn!("read {} of the deployment: {}", path.escape_ascii(), describe(errno)))
         .ok()
-}
-
-/// Whether an fstab has an entry for `mount_point` (`fstab(5)`: the second field; trailing slashes
-/// do not matter).
-fn fstab_mounts(fstab: &[u8], mount_point: &[u8]) -> bool {
-    fstab.split(|&byte| byte == b'\n').any(|line| {
-        let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
-        let (device, place) = (fields.next(), fields.next());
-        let place = place
-            .map(|place| &place[..place.iter().rposition(|&byte| byte != b'/').map_or(0, |end| end + 1)]);
-        device.is_some_and(|device| !device.starts_with(b"#")) && place == Some(mount_point)
-    })
 }
 
 #[cfg(test)]
@@ -174,13 +140,5 @@ mod tests {
         let endless = file(b"");
         rustix::fs::ftruncate(&endless, 1 << 40).unwrap();
         assert_eq!(contains(&endless, b"needle"), Ok(false));
-    }
-
-    #[test]
-    fn fstab_entries() {
-        let fstab = b"# /dev/x /var ext4\nUUID=1 / ext4 rw 0 1\n\tLABEL=v\t/var/ ext4\n";
-        assert!(fstab_mounts(fstab, b"/var"));
-        assert!(!fstab_mounts(fstab, b"/boot"));
-        assert!(!fstab_mounts(b"#LABEL=v /var ext4\nLABEL=v /var/lib ext4\nLABEL=v\n", b"/var"));
     }
 }

@@ -4,22 +4,27 @@
 //!
 //! | verb     | modules                                                | from → to |
 //! |----------|--------------------------------------------------------|-----------|
-//! | read     | [`options`], [`cmdline`], [`keyfile`], [`config`]      | arguments, kernel command line, `prepare-root.conf` → [`config::Config`] |
-//! | resolve  | [`lookup`], [`sysroot`], [`deployment`], [`generator`] | the disk → [`deployment::Deployment`] with its [`deployment::Facts`] |
-//! | plan     | [`gvariant`], [`booted`], [`plan`]                     | `(Config, Facts)` → [`plan::Plan`], no system call |
-//! | apply    | [`run`], [`mount`]                                     | the plan → mounts and files under `/run`, all or nothing |
-//! | announce | [`journal`], [`kmsg`]                                  | the journal's structured message, the kernel log |
+//! | read     | [`kernel`], [`options`], [`cmdline`], [`keyfile`], [`config`] | arguments, kernel command line, `prepare-root.conf` → [`config::Config`] |
+//! | resolve  | [`lookup`], [`gvariant`], [`booted`], [`sysroot`], [`deployment`], [`commit`], [`signature`], [`image`] | the disk → [`deployment::Deployment`] with its [`deployment::Facts`], and a verified [`image::Image`] |
+//! | plan     | [`generator`], [`contents`], [`plan`]                         | `(Config, Facts)` → [`plan::Plan`], no system call; settled with what the new root contains |
+//! | apply    | [`run`], [`seed`], [`mount`]                                  | the plan → mounts and files under `/run`, all or nothing |
+//! | announce | [`journal`], [`kmsg`]                                         | the journal's structured message, the kernel log |
 //!
-//! [`error`] is used by all of them. `ARCHITECTURE.md` tells why it is built this way.
+//! [`error`] is used by all of them, and [`syscall`] has what rustix lacks. `ARCHITECTURE.md` tells why it is
+//! built this way.
 
 pub mod booted;
 pub mod cmdline;
+pub mod commit;
 pub mod config;
+pub mod contents;
 pub mod deployment;
 pub mod error;
 pub mod generator;
 pub mod gvariant;
+pub mod image;
 pub mod journal;
+pub mod kernel;
 pub mod keyfile;
 pub mod kmsg;
 pub mod lookup;
@@ -27,4 +32,7 @@ pub mod mount;
 pub mod options;
 pub mod plan;
 pub mod run;
+pub mod seed;
+pub mod signature;
+pub mod syscall;
 pub mod sysroot;

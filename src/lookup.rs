@@ -13,8 +13,8 @@ use std::path::PathBuf;
 /// two other processes kept making mount namespaces.
 const TRIES: usize = 1000;
 
-/// The most bytes that the contents of a file may have.
-const SIZE_LIMIT: usize = 1 << 20;
+/// The most bytes that a file of ours may have.
+pub const SIZE_LIMIT: usize = 1 << 20;
 
 /// `O_NONBLOCK`: a FIFO found in place of a file must not stop the boot.
 const FOR_READING: OFlags =
@@ -59,9 +59,13 @@ pub fn kind_beneath(
 ///
 /// # Errors
 /// As [`open_beneath`] and `read(2)`; EINVAL for anything but a regular file, EFBIG for one of more
-/// than 1 MiB.
-pub fn read_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
-    contents(open_file_beneath(directory, path))
+/// than `limit` bytes.
+pub fn read_beneath(
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    limit: usize,
+) -> rustix::io::Result<Option<Vec<u8>>> {
+    if_there(open_file_beneath(directory, path))?.map(|file| contents(&file, limit)).transpose()
 }
 
 /// Opens a regular file below `directory` for reading. The type is looked at before: opening a
@@ -80,27 +84,43 @@ pub fn open_file_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::
 /// The contents of a file of the initramfs; `None` if there is none.
 ///
 /// # Errors
-/// As `open(2)` and `read(2)`; EINVAL for anything but a regular file, EFBIG for one of more than 1 MiB.
+/// As [`open`] and [`contents`], EFBIG for a file of more than [`SIZE_LIMIT`] bytes.
 pub fn read(path: &CStr) -> rustix::io::Result<Option<Vec<u8>>> {
-    contents(rustix::fs::openat(CWD, path, FOR_READING, Mode::empty()))
+    if_there(open(path))?.map(|file| contents(&file, SIZE_LIMIT)).transpose()
 }
 
-fn contents(file: rustix::io::Result<OwnedFd>) -> rustix::io::Result<Option<Vec<u8>>> {
-    let file = match file {
-        Err(Errno::NOENT) => return Ok(None),
-        file => file?,
-    };
-    if !FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode).is_file() {
+/// Opens a file of the initramfs for reading.
+///
+/// # Errors
+/// As `open(2)`.
+pub fn open(path: &CStr) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(CWD, path, FOR_READING, Mode::empty())
+}
+
+/// `None` for a file that does not exist.
+pub fn if_there<T>(result: rustix::io::Result<T>) -> rustix::io::Result<Option<T>> {
+    match result {
+        Err(Errno::NOENT) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// The contents of an open file.
+///
+/// # Errors
+/// As `read(2)`; EINVAL for anything but a regular file, EFBIG for one of more than `limit` bytes.
+pub fn contents(file: &OwnedFd, limit: usize) -> rustix::io::Result<Vec<u8>> {
+    if !FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode).is_file() {
         return Err(Errno::INVAL);
     }
     let mut bytes = vec![0; 1 << 12];
     let mut filled = 0;
     loop {
-        match rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut bytes[filled..]))? {
+        match rustix::io::retry_on_intr(|| rustix::io::read(file, &mut bytes[filled..]))? {
             0 => break,
             count => filled += count,
         }
-        if filled > SIZE_LIMIT {
+        if filled > limit {
             return Err(Errno::FBIG);
         }
         if filled == bytes.len() {
@@ -108,7 +128,7 @@ fn contents(file: rustix::io::Result<OwnedFd>) -> rustix::io::Result<Option<Vec<
         }
     }
     bytes.truncate(filled);
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// A path that leads to an open file: `/proc/self/fd/N`.
@@ -155,8 +175,8 @@ mod tests {
     #[test]
     fn devices_are_not_opened_and_large_files_not_read() {
         let dev = rustix::fs::open("/dev", OFlags::PATH, Mode::empty()).unwrap();
-        assert_eq!(read_beneath(dev.as_fd(), b"zero"), Err(Errno::INVAL));
-        assert_eq!(contents(Ok(file(&[0; SIZE_LIMIT + 1]))), Err(Errno::FBIG));
-        assert_eq!(contents(Ok(file(b"x"))), Ok(Some(b"x".to_vec())));
+        assert_eq!(read_beneath(dev.as_fd(), b"zero", 1), Err(Errno::INVAL));
+        assert_eq!(contents(&file(&[0; SIZE_LIMIT + 1]), SIZE_LIMIT), Err(Errno::FBIG));
+        assert_eq!(contents(&file(b"x"), 1), Ok(b"x".to_vec()));
     }
 }

@@ -6,12 +6,14 @@
 //! read, resolve, plan, apply, announce.
 
 use prepare_root::cmdline::Cmdline;
-use prepare_root::config::Config;
+use prepare_root::config::{Config, Overrides};
+use prepare_root::contents::Contents;
 use prepare_root::deployment::Deployment;
 use prepare_root::error::{Class, Error, Result};
+use prepare_root::image::Image;
 use prepare_root::options::{self, Invocation, Options};
 use prepare_root::sysroot::Sysroot;
-use prepare_root::{generator, journal, kmsg, lookup, mount, plan};
+use prepare_root::{journal, kmsg, lookup, mount, plan};
 use rustix::io::Errno;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -43,8 +45,8 @@ fn main() -> ExitCode {
 fn prepare(options: &Options, start: Instant) -> Result<()> {
     // read
     let cmdline = read_cmdline(options)?;
-    set_log_level(&cmdline);
     let config = Config::read(&cmdline)?;
+    set_log_level(&cmdline, &config);
 
     // resolve
     let sysroot = Sysroot::open(&options.sysroot)?;
@@ -54,11 +56,15 @@ fn prepare(options: &Options, start: Instant) -> Result<()> {
         print(&if options.json { "{\"prepared\":true}\n".into() } else { done + "\n" });
         return Ok(());
     };
+    let image = Image::open(&config, &sysroot, &deployment)?;
 
     // plan
-    let plan = plan::plan(&config, &deployment.facts)?;
-    let contents = generator::contents(deployment.handle(), plan.questions());
-    let plan = plan.settle(&contents, &deployment.facts)?;
+    let mut plan = plan::plan(&config, &deployment.facts, image.is_some())?;
+    if image.is_none() {
+        // What the new root contains is in front of us. An image is looked into when it is mounted.
+        let contents = Contents::read(deployment.handle(), deployment.handle(), &plan.questions())?;
+        plan = plan.settle(&contents, &deployment.facts)?;
+    }
     if options.dry_run {
         print(&if options.json { plan::print::json(&plan) + "\n" } else { plan::print::text(&plan) });
         return Ok(());
@@ -76,7 +82,8 @@ fn prepare(options: &Options, start: Instant) -> Result<()> {
             "only root can mount; --dry-run needs no rights",
         ));
     }
-    mount::apply(&plan, &sysroot, &deployment, options.kernel)?;
+    let disk = mount::Disk { sysroot: &sysroot, deployment: &deployment, image: image.as_ref() };
+    let plan = mount::apply(plan, disk, options.kernel)?;
 
     // announce
     journal::announce(&plan, &sysroot);
@@ -100,7 +107,10 @@ fn read_cmdline(options: &Options) -> Result<Cmdline> {
     })
 }
 
-fn set_log_level(cmdline: &Cmdline) {
+fn set_log_level(cmdline: &Cmdline, config: &Config) {
+    if config.overrides == Overrides::None {
+        return;
+    }
     let name = "ostree.prepare-root.log";
     let Some(value) = cmdline.value(name) else { return };
     match kmsg::level(value) {

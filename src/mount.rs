@@ -1,43 +1,71 @@
 //! apply: the only code that mounts.
 //!
-//! `clone` and `overlay` make the pieces, `assemble` joins them to a tree that nobody else can see,
-//! `swap` puts the tree in place of the physical root, and `syscall` has the calls that rustix
-//! lacks.
+//! `clone`, `erofs`, `overlay` and `memory` make the pieces, `layers` the directories for what is
+//! transient, `assemble` joins the pieces to a tree that nobody else can see, and `swap` puts the
+//! tree in place of the physical root.
 
 mod assemble;
 mod clone;
+mod context;
+mod erofs;
+mod layers;
+mod material;
+mod memory;
 mod overlay;
 mod swap;
-mod syscall;
 
 use crate::deployment::Deployment;
-use crate::error::Result;
-use crate::options::Kernel;
+use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::kernel::{Ability, Kernel};
 use crate::plan::Plan;
-use crate::run::{RunFiles, TransientEtc};
+use crate::run::RunFiles;
 use crate::sysroot::Sysroot;
+use layers::Layers;
 
 /// Where the sources of a plan are.
-struct Disk<'a> {
-    sysroot: &'a Sysroot,
-    deployment: &'a Deployment,
-    transient_etc: Option<&'a TransientEtc>,
+#[derive(Clone, Copy, Debug)]
+pub struct Disk<'a> {
+    /// The physical root.
+    pub sysroot: &'a Sysroot,
+    /// The deployment.
+    pub deployment: &'a Deployment,
+    /// Its image, if that is to be the root.
+    pub image: Option<&'a Image>,
 }
 
-/// Carries the plan out: afterwards the new root is where the physical root was mounted.
+/// Carries the plan out: afterwards the new root is where the physical root was mounted. Returns the
+/// plan as it was carried out, settled with the contents of the new root.
 ///
 /// # Errors
-/// [`Class::Incomplete`](crate::error::Class::Incomplete), [`Class::Mount`](crate::error::Class::Mount)
+/// [`Class::Incomplete`](crate::error::Class::Incomplete),
+/// [`Class::Unsupported`](crate::error::Class::Unsupported), [`Class::Mount`](crate::error::Class::Mount)
 /// or [`Class::Run`](crate::error::Class::Run): everything is as it was before.
 /// [`Class::Undo`](crate::error::Class::Undo): it is not.
-pub fn apply(plan: &Plan, sysroot: &Sysroot, deployment: &Deployment, kernel: Kernel) -> Result<()> {
+pub fn apply(plan: Plan, disk: Disk<'_>, mut kernel: Kernel) -> Result<Plan> {
     let mut files = RunFiles::new()?;
-    let transient_etc = if plan.transient_etc() { Some(files.transient_etc()?) } else { None };
-    let disk = Disk { sysroot, deployment, transient_etc: transient_etc.as_ref() };
-    let tree = assemble::assemble(plan, &disk, kernel)?;
-    files.write_booted(&plan.booted, transient_etc.as_ref())?;
-    swap::swap(&tree, sysroot, kernel)?;
+    files.leave(&plan.traces)?;
+    let layers = Layers::make(&plan, &mut files)?;
+    let (tree, plan) = assemble::assemble(&plan, disk, &layers, &mut kernel)?;
+    files.write_booted(&plan.booted, layers.transient_etc())?;
+    swap::swap(&tree, disk.sysroot, kernel)?;
     files.keep();
-    swap::settle_propagation(&tree, plan);
-    Ok(())
+    layers.keep();
+    swap::settle_propagation(&tree, &plan);
+    Ok(plan)
+}
+
+/// Why a mount was not made.
+#[derive(Debug)]
+enum Failure {
+    /// The kernel refused as one does that has not this ability: there is an older way.
+    Lacks(Ability),
+    /// There is none.
+    Refused(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Refused(error)
+    }
 }

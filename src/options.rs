@@ -1,6 +1,7 @@
 //! The program's own command line.
 
 use crate::error::{Class, Error, Result, printable};
+use crate::kernel::{Ability, Kernel};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -20,17 +21,20 @@ about to boot. SYSROOT is where the initramfs mounted the physical root, usually
 
   --dry-run           print what would be mounted, change nothing
   --json              with --dry-run: print it for programs
-  --without FEATURE   do without a kernel feature: detached-tree (6.15), beneath (6.5);
-                      may be given more than once
+  --without FEATURE   do without a kernel feature: detached-tree (6.15),
+                      layer-handles (6.13), file-backed-erofs (6.12), appended-layers
+                      (6.8), data-only-layers, beneath (6.5); may be given more than once
   --check-config FILE only read FILE as the configuration, and say what is wrong with it
   --help, --version   print this, or the version
 
 Configuration:   /etc/ostree/prepare-root.conf, else /usr/lib/ostree/prepare-root.conf
 Kernel arguments: ostree=  androidboot.slot_suffix=  ostree.prepare-root.composefs=
+                  ostree.prepare-root.GROUP.KEY=  as in the configuration
                   ostree.prepare-root.log=debug|info|warn|error
 Exit status: 0 done; 2 usage; 3 not permitted; 4 kernel command line; 5 configuration;
              6 SYSROOT; 7 no such deployment; 8 deployment incomplete; 9 not supported;
-             10 mount failed; 11 /run; 12 a failure could not be undone
+             10 mount failed; 11 /run; 12 a failure could not be undone;
+             13 a signature or digest is wrong or missing
 ";
 
 /// What the caller asked for.
@@ -61,24 +65,6 @@ pub struct Options {
     pub kernel: Kernel,
 }
 
-/// Kernel features that may be used. Whether the kernel has them is found out by using them; a
-/// test (or a person who suspects one of them) can do without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    /// Mounting inside a tree that is not attached anywhere: Linux 6.15.
-    pub detached_tree: bool,
-    /// `MOVE_MOUNT_BENEATH`: Linux 6.5. Until 2026 (`can_move_mount_beneath` in `fs/namespace.c`)
-    /// it is refused right below the root of the mount namespace, which is where an initramfs has
-    /// its `/sysroot`.
-    pub beneath: bool,
-}
-
-impl Default for Kernel {
-    fn default() -> Self {
-        Kernel { detached_tree: true, beneath: true }
-    }
-}
-
 /// Parses the arguments after the program's name.
 ///
 /// # Errors
@@ -91,7 +77,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
 fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Invocation, String> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut positional = Vec::new();
-    let (mut dry_run, mut json, mut kernel) = (false, false, Kernel::default());
+    let (mut dry_run, mut json, mut kernel) = (false, false, Kernel::NEWEST);
     while let Some(argument) = parser.next().map_err(wrong)? {
         match argument {
             Long("help") | Short('h') => return Ok(Invocation::Help),
@@ -99,10 +85,9 @@ fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result
             Long("check-config") => return Ok(Invocation::CheckConfig(parser.value().map_err(wrong)?)),
             Long("dry-run") => dry_run = true,
             Long("json") => json = true,
-            Long("without") => match parser.value().map_err(wrong)?.to_str() {
-                Some("detached-tree") => kernel.detached_tree = false,
-                Some("beneath") => kernel.beneath = false,
-                _ => return Err("--without takes detached-tree or beneath".into()),
+            Long("without") => match parser.value().map_err(wrong)?.to_str().and_then(Ability::named) {
+                Some(ability) => kernel.forget(ability),
+                None => return Err("--without takes a feature that --help lists".into()),
             },
             Value(value) => positional.push(value),
             _ => return Err(wrong(argument.unexpected())),
@@ -147,7 +132,7 @@ mod tests {
                 cmdline: cmdline.map(|c| c.as_bytes().to_vec()),
                 dry_run: false,
                 json: false,
-                kernel: Kernel::default(),
+                kernel: Kernel::NEWEST,
             })
         };
         assert_eq!(parse_all(&["/sysroot"]), Ok(options(None)));

@@ -3,10 +3,10 @@
 pub mod print;
 
 use crate::booted::Booted;
-use crate::config::{Composefs, Config, MountHere, Root};
+use crate::config::{Config, Enabled, MountHere, Transient};
+use crate::contents::{Contents, Questions};
 use crate::deployment::{Facts, Name};
 use crate::error::{Class, Error, Result};
-use crate::generator::{Contents, Questions};
 
 /// The mounts that make the new root, in order, and what is announced of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +17,24 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The contents of `/run/ostree-booted`.
     pub booted: Booted,
+    /// What else is left under `/run`.
+    pub traces: Traces,
     /// What a person should know although the boot goes on.
     pub warnings: Vec<&'static str>,
+    /// The contents of the new root have not been looked at yet.
+    pub unsettled: bool,
+}
+
+/// What is left under `/run`, besides `/run/ostree-booted`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// libostree's mount point for the image, which stays behind empty.
+    pub image_mount_point: bool,
+    /// The device of the physical root, for `/run/systemd/volatile-root`: systemd looks there for
+    /// the device of an overlay.
+    pub volatile_root: Option<u64>,
+    /// A drop-in for `systemd-remount-fs.service`.
+    pub remount_fs_dropin: bool,
 }
 
 /// One mount.
@@ -26,7 +42,7 @@ pub struct Plan {
 pub struct Step {
     /// Where, in the new root, without a leading slash.
     pub at: Vec<u8>,
-    /// The directory that is mounted there.
+    /// What is mounted there.
     pub source: Source,
     /// Whether it can be written to.
     pub access: Access,
@@ -38,18 +54,38 @@ pub struct Step {
     pub why: &'static str,
 }
 
-/// A directory on the disk.
+/// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// In the deployment, without a leading slash.
+    /// A directory in the deployment, without a leading slash.
     Deployment(&'static str),
-    /// In the physical root, without a leading slash.
+    /// A directory in the physical root, without a leading slash.
     Physical(Vec<u8>),
-    /// In the deployment, covered by a writable layer that lasts until reboot.
-    TransientOver(&'static str),
+    /// The deployment's composefs image, which takes the contents of files from the repository.
+    Image {
+        /// The files must have the fs-verity digests that the image has of them.
+        verity: bool,
+        /// Covered by a writable layer.
+        layer: Option<Layer>,
+    },
+    /// A directory of the new root, without a leading slash, covered by a layer.
+    Covered(&'static str, Layer),
+    /// Memory, filled with what the new root has for a new `/var`.
+    Memory(Transient),
 }
 
-/// The write access a bind mount gives; other options are those of the mount it is made from.
+/// An upper layer of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// In memory: gone at reboot.
+    Transient(Transient),
+    /// In the deployment, left there by `ostree admin unlock --hotfix`. If the step is read-only, it
+    /// is an ordinary lower layer.
+    Hotfix,
+}
+
+/// The write access a mount gives; other options of a bind mount are those of the mount it is made
+/// from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// That of the mount it is made from.
@@ -72,12 +108,12 @@ pub enum Propagation {
 /// A question about the contents of the new root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Nobody mounts `/var` after the switch to the new root.
+    /// There is a `/var`, and nobody mounts it after the switch to the new root.
     NobodyElseMountsVar {
         /// The generator, if there is one, finds the stateroot.
         generator_finds_stateroot: bool,
     },
-    /// Nobody mounts `/boot` after the switch to the new root.
+    /// There is a `/boot`, and nobody mounts it after the switch to the new root.
     NobodyElseMountsBoot {
         /// The generator, if there is one, finds that a deployment was asked for.
         generator_finds_target: bool,
@@ -89,118 +125,193 @@ impl Condition {
     pub fn holds(&self, contents: &Contents) -> bool {
         match self {
             Condition::NobodyElseMountsVar { generator_finds_stateroot } => {
-                let generated = contents.generator && *generator_finds_stateroot;
-                !contents.fstab_var && !generated
+                let generated = contents.generator.runs && *generator_finds_stateroot;
+                contents.has("var") && !contents.fstab_var && !generated
             }
             Condition::NobodyElseMountsBoot { generator_finds_target } => {
-                let generated = contents.generator_mounts_boot && *generator_finds_target;
-                !contents.fstab_boot && !generated
+                let generated = contents.generator.mounts_boot && *generator_finds_target;
+                contents.has("boot") && !contents.fstab_boot && !generated
             }
         }
     }
 }
 
+/// Directories that every deployment has.
+const NEEDED: [&str; 3] = ["usr", "etc", "sysroot"];
+
 impl Plan {
-    /// Decides the conditions.
+    /// Decides the conditions, and whether the new root has what the mounts need.
     ///
     /// # Errors
     /// [`Class::Incomplete`] when a directory is missing that one of the mounts needs.
     pub fn settle(mut self, contents: &Contents, facts: &Facts) -> Result<Plan> {
         self.steps.retain_mut(|step| step.only_if.take().is_none_or(|condition| condition.holds(contents)));
-        match self.steps.iter().find_map(|step| missing(step, facts)) {
-            None => Ok(self),
-            Some(directory) => Err(incomplete(&self.name, &directory)),
+        self.unsettled = false;
+        let missing: Vec<_> =
+            self.directories().into_iter().filter(|directory| !contents.has(directory)).collect();
+        if !missing.is_empty() {
+            return Err(incomplete(&self.name, &format!("/{} of the deployment", missing.join(", /"))));
+        }
+        let var = Source::Physical(self.name.var_path());
+        if !facts.has_stateroot_var && self.steps.iter().any(|step| step.source == var) {
+            let directory = format!("/{} of the physical root", self.name.var_path().escape_ascii());
+            return Err(incomplete(&self.name, &directory));
+        }
+        Ok(self)
+    }
+
+    /// The directories that the new root must have.
+    fn directories(&self) -> Vec<&'static str> {
+        let mut directories = NEEDED.to_vec();
+        for step in &self.steps {
+            directories.extend(match (&*step.at, &step.source) {
+                (b"var", _) => Some("var"),
+                (b"boot", _) => Some("boot"),
+                (b"etc", Source::Covered(lower, _)) => Some(*lower),
+                _ => None,
+            });
+        }
+        directories
+    }
+
+    /// The transient layer over `/` (`at` is empty) or `/etc`.
+    pub fn transient(&self, at: &[u8]) -> Option<&Transient> {
+        match &self.steps.iter().find(|step| step.at == at)?.source {
+            Source::Image { layer: Some(Layer::Transient(transient)), .. }
+            | Source::Covered(_, Layer::Transient(transient)) => Some(transient),
+            _ => None,
         }
     }
 
-    /// `/etc` is to be transient.
-    pub fn transient_etc(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step.source, Source::TransientOver(_)))
-    }
-
-    /// What must be known of the new root to decide the conditions.
+    /// What must be known of the new root to settle the plan.
     pub fn questions(&self) -> Questions {
         let asks = |question: fn(&Condition) -> bool| {
             self.steps.iter().filter_map(|step| step.only_if.as_ref()).any(question)
         };
         Questions {
+            directories: self.directories(),
             var: asks(|condition| matches!(condition, Condition::NobodyElseMountsVar { .. })),
             boot: asks(|condition| matches!(condition, Condition::NobodyElseMountsBoot { .. })),
-            transient_etc: self.transient_etc(),
+            transient_etc: self.transient(b"etc").is_some(),
         }
     }
 }
 
-/// Makes the plan.
+/// Makes the plan. `image`: the deployment has a composefs image, which is to be the root.
 ///
 /// # Errors
-/// [`Class::Unsupported`] for a configuration this version does not offer; [`Class::Incomplete`]
-/// when a directory is missing that every deployment has.
-pub fn plan(config: &Config, facts: &Facts) -> Result<Plan> {
-    refuse_unsupported(config, facts)?;
-    if !facts.missing.is_empty() {
-        return Err(incomplete(&facts.name, &format!("/{} of the deployment", facts.missing.join(", /"))));
+/// [`Class::Config`] for a transient root without composefs.
+pub fn plan(config: &Config, facts: &Facts, image: bool) -> Result<Plan> {
+    if config.root_transient.is_some() && !image {
+        return Err(transient_root_without_composefs(config));
     }
-    let readonly = config.sysroot_readonly.unwrap_or(false) || facts.legacy_readonly;
-    let (var, boot) = (mounts_var(config, facts), mounts_boot(config, facts));
-    let step = |at: &[u8], source, access, why| Step {
-        at: at.to_vec(),
-        source,
-        access,
-        propagation: Propagation::Private,
-        only_if: None,
-        why,
-    };
+    let readonly =
+        config.sysroot_readonly.unwrap_or(config.composefs.enabled == Enabled::On) || facts.legacy_readonly;
+    let signed = image && config.composefs.signed;
+    let hotfix = facts.hotfix && !signed;
+    let mut warnings = Vec::new();
+    if facts.hotfix && signed {
+        warnings.push("the deployment has a hotfix layer for /usr, and nobody signed that: left out");
+    }
+    if hotfix && facts.physical_readonly {
+        warnings.push("the physical root is read-only: the hotfix layer of /usr is mounted read-only");
+    }
+    if config.etc_transient.is_some() && !readonly && !image {
+        warnings.push("[etc] transient=true has no effect without composefs and [sysroot] readonly=true");
+    }
+
     let physical = |path: &[u8]| Source::Physical(path.to_vec());
-    let mut steps = vec![step(b"", Source::Deployment(""), Access::Inherited, "the deployment is the root")];
-    if readonly && config.etc_transient {
-        steps.push(step(
-            b"etc",
-            Source::TransientOver("usr/etc"),
-            Access::Inherited,
-            "changes last until reboot",
-        ));
-    } else if readonly {
-        steps.push(step(
-            b"etc",
-            Source::Deployment("etc"),
-            Access::Writable,
-            "stays writable on a read-only root",
-        ));
+    let mut steps = vec![root(config, image)];
+    if readonly || image {
+        steps.push(etc(config));
     }
-    steps.push(step(
-        b"usr",
-        Source::Deployment("usr"),
-        Access::ReadOnly,
-        "the operating system is not modified in place",
-    ));
+    if hotfix {
+        let access = if facts.physical_readonly { Access::ReadOnly } else { Access::Inherited };
+        let source = Source::Covered("usr", Layer::Hotfix);
+        steps.push(step(b"usr", source, access, "the deployment has a hotfix layer (.usr-ovl-upper)"));
+    } else if !image {
+        let why = "the operating system is not modified in place";
+        steps.push(step(b"usr", Source::Deployment("usr"), Access::ReadOnly, why));
+    }
     let access = if readonly { Access::ReadOnly } else { Access::Inherited };
     steps.push(step(b"sysroot", physical(b""), access, "the physical root, for ostree"));
-    if readonly {
+    if readonly && config.var_transient.is_none() {
         let at = [b"sysroot/", &facts.name.var_path()[..]].concat();
         let source = physical(&facts.name.var_path());
         steps.push(step(&at, source, Access::Writable, "stays writable on a read-only physical root"));
     }
-    if let Some(Here { only_if, why }) = var {
-        let access = if readonly { Access::Writable } else { Access::Inherited };
-        let var = step(b"var", physical(&facts.name.var_path()), access, why);
-        // Shared, so that mounts below /var reach the copies of it and not the stateroot:
-        // https://github.com/ostreedev/ostree/issues/2086
-        steps.push(Step { propagation: Propagation::Shared, only_if, ..var });
-    }
-    if let Some(Here { only_if, why }) = boot {
-        steps.push(Step { only_if, ..step(b"boot", physical(b"boot"), Access::Inherited, why) });
-    }
+    steps.extend(var(config, facts, readonly));
+    steps.extend(boot(config, facts));
 
-    let booted = Booted { device: facts.device, inode: facts.inode, sysroot_readonly: readonly };
-    let mut warnings = Vec::new();
-    if config.etc_transient && !readonly {
-        warnings.push("[etc] transient=true has no effect without composefs and [sysroot] readonly=true");
+    let composefs = image.then_some(config.composefs);
+    Ok(Plan {
+        name: facts.name.clone(),
+        steps,
+        booted: Booted {
+            device: facts.device,
+            inode: facts.inode,
+            root_transient: config.root_transient.is_some(),
+            root_transient_readonly: config.root_transient_readonly,
+            composefs_verity: composefs.map(|composefs| composefs.verity),
+            signed_by: signed.then(|| config.keypath.clone()),
+            sysroot_readonly: readonly,
+        },
+        traces: Traces {
+            image_mount_point: config.composefs.enabled != Enabled::Off,
+            volatile_root: facts.backing_device.filter(|_| image && config.volatile_root),
+            remount_fs_dropin: image && config.remount_fs_dropin,
+        },
+        warnings,
+        unsettled: true,
+    })
+}
+
+fn step(at: &[u8], source: Source, access: Access, why: &'static str) -> Step {
+    Step { at: at.to_vec(), source, access, propagation: Propagation::Private, only_if: None, why }
+}
+
+fn root(config: &Config, image: bool) -> Step {
+    if !image {
+        return step(b"", Source::Deployment(""), Access::Inherited, "the deployment is the root");
     }
-    if facts.hotfix {
-        warnings.push("the deployment has a hotfix layer (.usr-ovl-work): /usr is mounted without it");
+    let layer = config.root_transient.clone().map(Layer::Transient);
+    let (access, why) = match layer {
+        None => (Access::ReadOnly, "the deployment's image is the root"),
+        Some(_) if config.root_transient_readonly => (Access::ReadOnly, "[root] transient-ro=true"),
+        Some(_) => (Access::Inherited, "[root] transient=true"),
+    };
+    step(b"", Source::Image { verity: config.composefs.verity, layer }, access, why)
+}
+
+fn etc(config: &Config) -> Step {
+    match &config.etc_transient {
+        Some(transient) => {
+            let source = Source::Covered("usr/etc", Layer::Transient(transient.clone()));
+            step(b"etc", source, Access::Inherited, "changes last until reboot")
+        }
+        None => {
+            step(b"etc", Source::Deployment("etc"), Access::Writable, "stays writable on a read-only root")
+        }
     }
-    Ok(Plan { name: facts.name.clone(), steps, booted, warnings })
+}
+
+fn var(config: &Config, facts: &Facts, readonly: bool) -> Option<Step> {
+    if let Some(transient) = &config.var_transient {
+        let source = Source::Memory(transient.clone());
+        return Some(step(b"var", source, Access::Inherited, "[var] transient=true"));
+    }
+    let Here { only_if, why } = mounts_var(config, facts)?;
+    let access = if readonly { Access::Writable } else { Access::Inherited };
+    let var = step(b"var", Source::Physical(facts.name.var_path()), access, why);
+    // Shared, so that mounts below /var reach the copies of it and not the stateroot:
+    // https://github.com/ostreedev/ostree/issues/2086
+    Some(Step { propagation: Propagation::Shared, only_if, ..var })
+}
+
+fn boot(config: &Config, facts: &Facts) -> Option<Step> {
+    let Here { only_if, why } = mounts_boot(config, facts)?;
+    let boot = step(b"boot", Source::Physical(b"boot".to_vec()), Access::Inherited, why);
+    Some(Step { only_if, ..boot })
 }
 
 /// A mount that others may make too.
@@ -214,7 +325,6 @@ fn mounts_var(config: &Config, facts: &Facts) -> Option<Here> {
         MountHere::No => None,
         MountHere::Yes => Some(Here { only_if: None, why: "[var] mount=true" }),
         MountHere::Auto if facts.mount_var_marker => Some(Here { only_if: None, why: MARKER }),
-        MountHere::Auto if !facts.has_var => None,
         MountHere::Auto => {
             let generator_finds_stateroot = facts.generator_finds_stateroot;
             let condition = Condition::NobodyElseMountsVar { generator_finds_stateroot };
@@ -227,7 +337,7 @@ fn mounts_boot(config: &Config, facts: &Facts) -> Option<Here> {
     match config.boot {
         MountHere::No => None,
         MountHere::Yes => Some(Here { only_if: None, why: "[boot] mount=true" }),
-        MountHere::Auto if !facts.boot_on_physical_root || !facts.has_boot => None,
+        MountHere::Auto if !facts.boot_on_physical_root => None,
         // The marker silences the generator, so nobody else will.
         MountHere::Auto if facts.mount_var_marker => Some(Here { only_if: None, why: MARKER }),
         MountHere::Auto => {
@@ -241,42 +351,17 @@ fn mounts_boot(config: &Config, facts: &Facts) -> Option<Here> {
 const MARKER: &str = "/run/ostree/initramfs-mount-var exists";
 const NOBODY_ELSE: &str = "nobody mounts it later";
 
-fn refuse_unsupported(config: &Config, facts: &Facts) -> Result<()> {
-    let refuse = |asked: &str, why: &str, hint: &str| {
-        Err(Error::found(Class::Unsupported, format!("obey {asked}"), why).hint(hint))
+fn transient_root_without_composefs(config: &Config) -> Error {
+    let key = if config.root_transient_readonly { "transient-ro" } else { "transient" };
+    let composefs = match config.composefs.enabled {
+        Enabled::Maybe => "[composefs] enabled=maybe finds no image in this deployment",
+        _ => "[composefs] enabled is no",
     };
-    let composefs = match config.composefs {
-        Composefs::Off => false,
-        Composefs::Maybe => facts.composefs_image,
-        Composefs::On | Composefs::Verity | Composefs::Signed => true,
-    };
-    if composefs {
-        let hint = "boot with ostree.prepare-root.composefs=no, if the deployment is one that can do without";
-        return refuse("the composefs setting", "this version has no composefs", hint);
-    }
-    if config.root != Root::Persistent {
-        let hint =
-            "take [root] transient and transient-ro out of prepare-root.conf and rebuild the initramfs";
-        return refuse("[root] transient", "this version has no transient root", hint);
-    }
-    Ok(())
-}
-
-/// The directory that the step needs and the disk has not.
-fn missing(step: &Step, facts: &Facts) -> Option<String> {
-    let var = facts.name.var_path();
-    if step.source == Source::Physical(var.clone()) && !facts.has_stateroot_var {
-        return Some(format!("/{} of the physical root", var.escape_ascii()));
-    }
-    let there = match (&*step.at, &step.source) {
-        (b"var", _) => facts.has_var,
-        (b"boot", _) => facts.has_boot,
-        (b"etc", Source::TransientOver(_)) => facts.has_usr_etc,
-        _ => true,
-    };
-    let needed =
-        if let Source::TransientOver(lower) = step.source { format!("/{lower}") } else { step.place() };
-    (!there).then(|| format!("{needed} of the deployment"))
+    let found = format!("[root] {key}=true needs composefs, and {composefs}");
+    Error::found(Class::Config, "plan the new root", found).hint(
+        "set [composefs] enabled=yes, or take the other setting away, and rebuild the initramfs; \
+         ostree.prepare-root.composefs=1 does it for one boot",
+    )
 }
 
 fn incomplete(name: &Name, directory: &str) -> Error {

@@ -1,8 +1,9 @@
 //! What we leave under `/run`: it tells the running system how it was prepared. All of it, or nothing.
 
-use crate::booted::Booted;
+use crate::booted::{self, Booted};
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
+use crate::plan::Traces;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -11,10 +12,21 @@ use std::ffi::{CStr, CString};
 const OSTREE: &CStr = c"/run/ostree";
 /// Nobody but us has business in there.
 const PRIVATE: &CStr = c"/run/ostree/.private";
-/// What was prepared.
-const BOOTED: &CStr = c"/run/ostree-booted";
-/// [`BOOTED`] until it is complete.
+/// Where libostree mounts the image for a moment. We do not, but some may expect the directory.
+const IMAGE_MOUNT_POINT: &CStr = c"/run/ostree/.private/cfsroot-lower";
+/// What was prepared, until it is complete.
 const BOOTED_PARTIAL: &CStr = c"/run/.ostree-booted.partial";
+/// systemd takes the device of an overlay root from this link (`blockdev_get_root()`).
+const VOLATILE_ROOT: &CStr = c"/run/systemd/volatile-root";
+/// A line for `/` in `/etc/fstab` describes the disk, not the overlay that `/` is then, which refuses
+/// the options: the unit fails, and the system counts as degraded
+/// (<https://github.com/ostreedev/ostree/issues/3193>). What else the unit does, such as `/proc`
+/// and `/dev/shm`, it still has to do, so it runs, and its failure (exit status 1) does not count.
+const REMOUNT_FS_DROPIN: &CStr =
+    c"/run/systemd/system/systemd-remount-fs.service.d/50-ostree-prepare-root.conf";
+const REMOUNT_FS_DROPIN_TEXT: &[u8] =
+    b"# Written by ostree-prepare-root: / is an overlay, which refuses the options that /etc/fstab has for it.\n\
+      [Service]\nSuccessExitStatus=1\n";
 
 /// What was made under `/run`. Dropped without [`keep`](RunFiles::keep), it is taken back.
 #[derive(Debug, Default)]
@@ -25,16 +37,10 @@ pub struct RunFiles {
 #[derive(Debug)]
 enum Made {
     Directory(CString),
+    /// A file or a symbolic link.
+    File(CString),
     /// The contents of the file that ours replaced, if any.
     Booted(Option<Vec<u8>>),
-}
-
-/// The writable layer of a transient `/etc`: a directory of its own for every run, with `upper` and
-/// `work` in it.
-#[derive(Debug)]
-pub struct TransientEtc {
-    /// The directory; `ostree-remount` looks for `upper` in it.
-    pub path: String,
 }
 
 impl RunFiles {
@@ -49,36 +55,91 @@ impl RunFiles {
         Ok(files)
     }
 
-    /// Makes the directories for a transient `/etc`.
+    /// Makes the directory for the writable layer of a transient `/etc`, where `ostree-remount` looks
+    /// for `upper`.
     ///
     /// # Errors
     /// [`Class::Run`]
-    pub fn transient_etc(&mut self) -> Result<TransientEtc> {
-        // A name of its own: after a soft-reboot the directory of the boot before may still be there.
-        for suffix in std::process::id()..=u32::MAX {
-            let path = format!("/run/ostree/transient-etc.{suffix:06}");
-            if self.directory(&c_string(&path), 0o700)? {
-                self.directory(&c_string(&format!("{path}/upper")), 0o755)?;
-                self.directory(&c_string(&format!("{path}/work")), 0o755)?;
-                // Overlayfs makes these; they are listed to be taken back.
-                for name in ["work", "index"] {
-                    self.made.push(Made::Directory(c_string(&format!("{path}/work/{name}"))));
-                }
-                return Ok(TransientEtc { path });
-            }
-        }
-        Err(Error::errno(Class::Run, "create /run/ostree/transient-etc.*", Errno::EXIST))
+    pub fn transient_etc(&mut self) -> Result<String> {
+        let name = |number| format!("/run/ostree/transient-etc.{number:06}");
+        self.new_directory(name, std::process::id()..=u32::MAX, 0o700)
     }
 
-    /// Writes `/run/ostree-booted`.
+    /// Makes the directory for the writable layer of a transient root.
     ///
     /// # Errors
     /// [`Class::Run`]
-    pub fn write_booted(&mut self, booted: &Booted, transient_etc: Option<&TransientEtc>) -> Result<()> {
-        let fail = |errno| Error::errno(Class::Run, format!("write {}", printable(BOOTED.to_bytes())), errno);
-        let previous = lookup::read(BOOTED).map_err(fail)?;
-        let bytes = booted.serialise(transient_etc.map(|etc| etc.path.as_str()));
-        replace_booted(&bytes).map_err(fail)?;
+    pub fn transient_root(&mut self) -> Result<String> {
+        let name = |number| match number {
+            0 => "/run/ostree/.private/root".to_owned(),
+            _ => format!("/run/ostree/.private/root.{number}"),
+        };
+        self.new_directory(name, 0..=u32::MAX, 0o755)
+    }
+
+    /// Makes a directory that was not there. After a soft-reboot, those of the boot before may still
+    /// be: they are used by mounts, and what is in them was to be forgotten.
+    fn new_directory(
+        &mut self,
+        name: impl Fn(u32) -> String,
+        numbers: impl Iterator<Item = u32>,
+        mode: u32,
+    ) -> Result<String> {
+        for path in numbers.map(name) {
+            if self.directory(&c_string(&path), mode)? {
+                return Ok(path);
+            }
+        }
+        Err(Error::errno(Class::Run, "create a directory for a transient layer in /run/ostree", Errno::EXIST))
+    }
+
+    /// Makes `upper` and `work` for an overlay.
+    ///
+    /// # Errors
+    /// [`Class::Run`]
+    pub fn layer(&mut self, directory: &str, work_mode: u32) -> Result<()> {
+        self.directory(&c_string(&format!("{directory}/upper")), 0o755)?;
+        self.directory(&c_string(&format!("{directory}/work")), work_mode)?;
+        // Overlayfs makes these; they are listed to be taken back.
+        for name in ["work", "index"] {
+            self.made.push(Made::Directory(c_string(&format!("{directory}/work/{name}"))));
+        }
+        Ok(())
+    }
+
+    /// Leaves everything but [`booted::PATH`].
+    ///
+    /// # Errors
+    /// [`Class::Run`]
+    pub fn leave(&mut self, traces: &Traces) -> Result<()> {
+        if traces.image_mount_point {
+            self.directory(IMAGE_MOUNT_POINT, 0o700)?;
+        }
+        if traces.volatile_root.is_some() || traces.remount_fs_dropin {
+            self.directory(c"/run/systemd", 0o755)?;
+        }
+        if let Some(device) = traces.volatile_root {
+            // In this form, since systemd does not follow it: it reads the numbers.
+            let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+            let text = format!("/dev/block/{major}:{minor}");
+            self.file(VOLATILE_ROOT, rustix::fs::symlink(&text, VOLATILE_ROOT))?;
+        }
+        if traces.remount_fs_dropin {
+            self.directory(c"/run/systemd/system", 0o755)?;
+            self.directory(c"/run/systemd/system/systemd-remount-fs.service.d", 0o755)?;
+            self.file(REMOUNT_FS_DROPIN, write_new(REMOUNT_FS_DROPIN, REMOUNT_FS_DROPIN_TEXT))?;
+        }
+        Ok(())
+    }
+
+    /// Writes [`booted::PATH`].
+    ///
+    /// # Errors
+    /// [`Class::Run`]
+    pub fn write_booted(&mut self, booted: &Booted, transient_etc: Option<&str>) -> Result<()> {
+        let fail = |errno| fail("write", booted::PATH, errno);
+        let previous = lookup::read(booted::PATH).map_err(fail)?;
+        replace_booted(&booted.serialise(transient_etc)).map_err(fail)?;
         self.made.push(Made::Booted(previous));
         Ok(())
     }
@@ -90,16 +151,28 @@ impl RunFiles {
 
     /// Makes a directory; `false` if it was there already.
     fn directory(&mut self, path: &CStr, mode: u32) -> Result<bool> {
-        let fail = |errno| Error::errno(Class::Run, format!("create {}", printable(path.to_bytes())), errno);
         let mode = Mode::from_raw_mode(mode);
         match rustix::fs::mkdirat(CWD, path, mode) {
             Ok(()) => self.made.push(Made::Directory(path.into())),
             Err(Errno::EXIST) => return Ok(false),
-            Err(errno) => return Err(fail(errno)),
+            Err(errno) => return Err(fail("create", path, errno)),
         }
         // The mode must not depend on the caller's umask.
-        rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()).map_err(fail)?;
+        rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())
+            .map_err(|errno| fail("create", path, errno))?;
         Ok(true)
+    }
+
+    /// Remembers a file that was made; one that was there already is somebody else's.
+    fn file(&mut self, path: &CStr, made: rustix::io::Result<()>) -> Result<()> {
+        match made {
+            Ok(()) => self.made.push(Made::File(path.into())),
+            Err(Errno::EXIST) => {
+                log::debug!("{} is there already: left as it is", printable(path.to_bytes()))
+            }
+            Err(errno) => return Err(fail("create", path, errno)),
+        }
+        Ok(())
     }
 }
 
@@ -109,8 +182,9 @@ impl Drop for RunFiles {
         for made in self.made.drain(..).rev() {
             let (path, result) = match &made {
                 Made::Directory(path) => (path.as_c_str(), rustix::fs::rmdir(path.as_c_str())),
-                Made::Booted(Some(previous)) => (BOOTED, replace_booted(previous)),
-                Made::Booted(None) => (BOOTED, rustix::fs::unlink(BOOTED)),
+                Made::File(path) => (path.as_c_str(), rustix::fs::unlink(path.as_c_str())),
+                Made::Booted(Some(previous)) => (booted::PATH, replace_booted(previous)),
+                Made::Booted(None) => (booted::PATH, rustix::fs::unlink(booted::PATH)),
             };
             if let Err(errno) = result
                 && errno != Errno::NOENT
@@ -121,6 +195,10 @@ impl Drop for RunFiles {
     }
 }
 
+fn fail(operation: &str, path: &CStr, errno: Errno) -> Error {
+    Error::errno(Class::Run, format!("{operation} {}", printable(path.to_bytes())), errno)
+}
+
 /// Our own paths have no NUL in them; if one had, the empty path would be refused by every call.
 fn c_string(path: &str) -> CString {
     CString::new(path).unwrap_or_default()
@@ -128,17 +206,27 @@ fn c_string(path: &str) -> CString {
 
 /// Readers see the old file or the new one, never a part.
 fn replace_booted(bytes: &[u8]) -> rustix::io::Result<()> {
-    let result = write_partial(bytes).and_then(|()| rustix::fs::rename(BOOTED_PARTIAL, BOOTED));
+    let result = write(BOOTED_PARTIAL, OFlags::TRUNC, bytes)
+        .and_then(|()| rustix::fs::rename(BOOTED_PARTIAL, booted::PATH));
     if result.is_err() {
         let _ = rustix::fs::unlink(BOOTED_PARTIAL);
     }
     result
 }
 
-fn write_partial(bytes: &[u8]) -> rustix::io::Result<()> {
+/// Writes a file that is not there yet; EEXIST if it is.
+fn write_new(path: &CStr, bytes: &[u8]) -> rustix::io::Result<()> {
+    let result = write(path, OFlags::EXCL, bytes);
+    if result.is_err_and(|errno| errno != Errno::EXIST) {
+        let _ = rustix::fs::unlink(path);
+    }
+    result
+}
+
+fn write(path: &CStr, flags: OFlags, bytes: &[u8]) -> rustix::io::Result<()> {
     let mode = Mode::from_raw_mode(0o644);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(CWD, BOOTED_PARTIAL, flags, mode)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags;
+    let file = rustix::fs::openat(CWD, path, flags, mode)?;
     rustix::fs::fchmod(&file, mode)?;
     lookup::write_all(&file, bytes)
 }

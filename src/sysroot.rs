@@ -2,8 +2,10 @@
 
 use crate::error::{Class, Error, Result, printable};
 use crate::lookup;
+use crate::syscall;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
+use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -58,8 +60,31 @@ impl Sysroot {
         Ok(Sysroot { handle, path, identity: (device, stat.stx_ino) })
     }
 
+    /// The number of the block device it is on, if there is exactly one.
+    ///
+    /// systemd's own answer comes first: `/dev/gpt-auto-root` exists when it found the root partition
+    /// by its type (`systemd-gpt-auto-generator(8)`).
+    pub fn backing_device(&self) -> Option<u64> {
+        if let Some(device) = block_device(c"/dev/gpt-auto-root") {
+            return Some(device);
+        }
+        if rustix::fs::major(self.identity.0) != 0 {
+            return Some(self.identity.0);
+        }
+        // A device number that the kernel made up: btrfs gives every subvolume one.
+        let directory = lookup::open_beneath(self.handle(), b"", OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
+        block_device(&syscall::btrfs_device(directory.as_fd()).ok()?)
+    }
+
     /// The root directory.
     pub fn handle(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
     }
+}
+
+fn block_device(path: &CStr) -> Option<u64> {
+    let stat = rustix::fs::stat(path).ok()?;
+    let real =
+        FileType::from_raw_mode(stat.st_mode).is_block_device() && rustix::fs::major(stat.st_rdev) != 0;
+    real.then_some(stat.st_rdev)
 }

@@ -1,64 +1,164 @@
-//! An overlay: a writable layer over a directory.
+//! An overlay: directories stacked on each other, the topmost writable or not.
 
-use super::syscall::{self, Attributes, Propagation};
-use crate::error::{Class, Error, Result, describe};
+use super::Failure;
+use super::context::{Context, c_string};
+use crate::error::{Class, Error, describe};
+use crate::kernel::{Ability, Kernel};
 use crate::lookup;
 use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use std::ffi::{CStr, CString};
 
-/// Mounts, detached and private, an overlay of `writable`'s `upper` over `lower`, to go to `place`.
-///
-/// The layers are named through `/proc/self/fd` or by path: layers by handle need Linux 6.13, and
-/// nothing is won by them here, where `lower` is an open directory of an attached mount.
+/// What an overlay is made of.
+#[derive(Debug)]
+pub struct Overlay<'a> {
+    /// The source that the mount table shows.
+    pub source: &'static CStr,
+    /// The lower layers, topmost first.
+    pub lower: &'a [BorrowedFd<'a>],
+    /// A layer that only holds the contents of files; those above name what they take from it.
+    pub data: Option<BorrowedFd<'a>>,
+    /// The files must have the fs-verity digests that the layers above the data name.
+    pub verity: bool,
+    /// The directories `upper` and `work`, to be found in one mount.
+    pub writable: Option<(BorrowedFd<'a>, BorrowedFd<'a>)>,
+    /// The mount is read-only.
+    pub readonly: bool,
+    /// The place it is for, in words.
+    pub place: String,
+}
+
+/// Mounts it, detached and private.
 ///
 /// # Errors
-/// [`Class::Unsupported`] if the kernel has no overlayfs; [`Class::Mount`], with what the kernel says.
-pub fn mount(lower: BorrowedFd<'_>, writable: &str, place: &str) -> Result<OwnedFd> {
-    let operation = || format!("mount an overlay for {place}");
-    let context =
-        rustix::mount::fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| match errno {
-            Errno::NODEV => Error::found(
-                Class::Unsupported,
-                operation(),
-                "the kernel has no overlay file system (ENODEV)",
-            )
-            .hint("rebuild the initramfs with the kernel module overlay"),
-            _ => Error::errno(Class::Mount, operation(), errno),
-        })?;
-    create(&context, lower, writable).map_err(|errno| {
-        let said = kernel_messages(&context);
-        let said = if said.is_empty() { said } else { format!(" ({said})") };
-        Error::found(Class::Mount, operation(), format!("{}{said}", describe(errno)))
-    })
-}
-
-fn create(context: &OwnedFd, lower: BorrowedFd<'_>, writable: &str) -> rustix::io::Result<OwnedFd> {
-    use rustix::mount::{fsconfig_create, fsconfig_set_string, fsmount};
-    let set = |key: &CStr, value: &CStr| fsconfig_set_string(context, key, value);
-    let below = |name| CString::new(format!("{writable}/{name}")).unwrap_or_default();
-    set(c"source", c"overlay")?;
-    set(c"lowerdir", &lookup::descriptor_path(lower))?;
-    set(c"upperdir", &below("upper"))?;
-    set(c"workdir", &below("work"))?;
-    fsconfig_create(context)?;
-    let mount = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RELATIME)?;
-    syscall::mount_setattr(
-        &mount,
-        true,
-        Attributes { readonly: None, propagation: Some(Propagation::Private) },
-    )?;
-    Ok(mount)
-}
-
-/// What the kernel wrote to the context's log, `fsopen(2)`: messages like "e overlay: …", one a
-/// read, ENODATA at the end.
-fn kernel_messages(context: &OwnedFd) -> String {
-    let mut messages = Vec::new();
-    let mut buffer = [0; 512];
-    while let Ok(count @ 1..) = rustix::io::read(context, &mut buffer) {
-        messages.push(buffer[..count].trim_ascii().escape_ascii().to_string());
+/// [`Class::Unsupported`] if the kernel has no overlayfs, or not what the image needs;
+/// [`Class::Mount`], with what the kernel says.
+pub fn mount(overlay: &Overlay<'_>, kernel: Kernel) -> Result<OwnedFd, Failure> {
+    let context = Context::open(c"overlay", format!("an overlay for {}", overlay.place))?;
+    let fail = |errno| context.error(errno);
+    context.string(c"source", overlay.source).map_err(fail)?;
+    if overlay.data.is_some() {
+        context.string(c"metacopy", c"on").map_err(fail)?;
+        context.string(c"redirect_dir", c"on").map_err(fail)?;
     }
-    messages.join("; ")
+    if overlay.verity {
+        context.string(c"verity", c"require").map_err(|errno| no_verity(overlay, errno))?;
+    }
+    set_layers(&context, overlay, kernel)?;
+    if let Err(errno) = context.create() {
+        return Err(what_lacks(overlay, kernel, errno).unwrap_or_else(|| fail(errno).into()));
+    }
+    Ok(context.mount(overlay.readonly)?)
+}
+
+fn no_verity(overlay: &Overlay<'_>, errno: Errno) -> Error {
+    let found = format!("overlayfs cannot check fs-verity digests: {}", describe(errno));
+    Error::found(Class::Unsupported, format!("mount an overlay for {}", overlay.place), found)
+        .hint("composefs with verity or signatures needs Linux 6.6")
+}
+
+fn set_layers(context: &Context, overlay: &Overlay<'_>, kernel: Kernel) -> Result<(), Failure> {
+    let fail = |errno| context.error(errno);
+    let by_handle = kernel.has(Ability::LayerHandles);
+    let set = |key: &CStr, layer: BorrowedFd<'_>| match by_handle {
+        true => context.file(key, layer),
+        false => context.string(key, &lookup::descriptor_path(layer)),
+    };
+    // What the kernel may lack, if it refuses: the first call decides.
+    let lacks = |errno| match by_handle {
+        _ if !Ability::refused_with(errno) => Failure::Refused(fail(errno)),
+        true => Failure::Lacks(Ability::LayerHandles),
+        false => Failure::Lacks(Ability::AppendedLayers),
+    };
+    if by_handle || kernel.has(Ability::AppendedLayers) {
+        for layer in overlay.lower {
+            set(c"lowerdir+", *layer).map_err(lacks)?;
+        }
+        if let Some(data) = overlay.data {
+            set(c"datadir+", data).map_err(lacks)?;
+        }
+    } else {
+        let path = |layer: &BorrowedFd<'_>| lookup::descriptor_path(*layer).to_string_lossy().into_owned();
+        let mut layers = overlay.lower.iter().map(path).collect::<Vec<_>>().join(":");
+        if let Some(data) = &overlay.data {
+            layers += if kernel.has(Ability::DataOnlyLayers) { "::" } else { ":" };
+            layers += &path(data);
+        }
+        context.string(c"lowerdir", &c_string(layers)).map_err(fail)?;
+    }
+    if let Some((upper, work)) = &overlay.writable {
+        set(c"upperdir", *upper).map_err(lacks)?;
+        set(c"workdir", *work).map_err(lacks)?;
+    }
+    Ok(())
+}
+
+/// The kernel takes every option and refuses the whole with EINVAL: the older way, if there is one.
+fn what_lacks(overlay: &Overlay<'_>, kernel: Kernel, errno: Errno) -> Option<Failure> {
+    if !Ability::refused_with(errno) {
+        return None;
+    }
+    // Layers that are attached nowhere.
+    if kernel.has(Ability::DetachedTree) {
+        return Some(Failure::Lacks(Ability::DetachedTree));
+    }
+    match overlay.data {
+        Some(_) if overlay.verity => None,
+        Some(_) if kernel.has(Ability::DataOnlyLayers) => Some(Failure::Lacks(Ability::DataOnlyLayers)),
+        Some(_) => None,
+        // An EROFS from a file counts as one on top of the file's in some versions of 6.12 to 6.18,
+        // the image's overlay is the second, and three are too many (FILESYSTEM_MAX_STACK_DEPTH in
+        // linux/fs.h). From a loop device it does not.
+        None if kernel.has(Ability::FileBackedErofs) => Some(Failure::Lacks(Ability::FileBackedErofs)),
+        None => None,
+    }
+}
+
+/// Opens `upper` and `work` in `directory`; `covered`: the directory that `upper` is to look like.
+///
+/// # Errors
+/// [`Class::Mount`]
+pub fn writable(
+    directory: BorrowedFd<'_>,
+    (upper, work): (&'static str, &'static str),
+    covered: Option<BorrowedFd<'_>>,
+) -> Result<(OwnedFd, OwnedFd), Error> {
+    let open = |name: &str, flags| {
+        lookup::open_beneath(directory, name.as_bytes(), flags | OFlags::DIRECTORY | OFlags::NOFOLLOW)
+    };
+    let fail = |operation: &str, name: &str, errno| {
+        Error::errno(Class::Mount, format!("{operation} the directory {name} of a writable layer"), errno)
+    };
+    if let Some(covered) = covered {
+        let upper_directory = open(upper, OFlags::RDONLY).map_err(|errno| fail("open", upper, errno))?;
+        dress(&upper_directory, covered).map_err(|errno| fail("set owner and mode of", upper, errno))?;
+    }
+    let upper_layer = open(upper, OFlags::PATH).map_err(|errno| fail("open", upper, errno))?;
+    let work_directory = open(work, OFlags::PATH).map_err(|errno| fail("open", work, errno))?;
+    Ok((upper_layer, work_directory))
+}
+
+/// Gives the new upper directory mode, owner and label of the one it covers: they are those of the
+/// place in the new system.
+fn dress(upper: &OwnedFd, covered: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    const LABEL: &CStr = c"security.selinux";
+    let stat = rustix::fs::fstat(covered)?;
+    rustix::fs::fchown(upper, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    rustix::fs::fchmod(upper, Mode::from_raw_mode(stat.st_mode))?;
+    let mut label = [0; 256];
+    // Without SELinux there is none, or the file system of the layer has no place for it.
+    let path: CString = lookup::descriptor_path(covered);
+    if let Ok(length) = rustix::fs::getxattr(path.as_c_str(), LABEL, &mut label) {
+        let set = rustix::fs::fsetxattr(upper, LABEL, &label[..length], XattrFlags::empty());
+        if let Err(errno) = set {
+            log::warn!("label a writable layer: {}", describe(errno));
+        }
+    }
+    Ok(())
+}
+
+/// Opens a directory for a writable layer by its path.
+pub fn open_directory(path: &str) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }

@@ -5,11 +5,11 @@
 //! first; should the new one then not go on, a copy of the old one, made before, is put back.
 
 use super::clone::private_tree;
-use super::syscall::{self, Attributes, Propagation};
 use crate::error::{Class, Error, Result, describe};
+use crate::kernel::{Ability, Kernel};
 use crate::lookup;
-use crate::options::Kernel;
 use crate::plan::{self, Plan};
+use crate::syscall::{self, Attributes, Propagation};
 use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -22,7 +22,7 @@ use std::ffi::OsStr;
 /// # Errors
 /// [`Class::Mount`]: the physical root is mounted as before. [`Class::Undo`]: it is not.
 pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
-    if kernel.beneath {
+    if kernel.has(Ability::Beneath) {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
             | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH
             | MoveMountFlags::MOVE_MOUNT_BENEATH;

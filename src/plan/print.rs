@@ -1,6 +1,6 @@
 //! A plan in words (`--dry-run`) and as JSON (`--dry-run --json`).
 
-use super::{Access, Plan, Propagation, Source, Step};
+use super::{Access, Condition, Layer, Plan, Propagation, Source, Step};
 use std::fmt::Write;
 
 impl Step {
@@ -14,9 +14,21 @@ impl Step {
         match &self.source {
             Source::Deployment("") => "the deployment".into(),
             Source::Deployment(path) => format!("the deployment's {path}"),
-            Source::TransientOver(path) => format!("a transient layer over the deployment's {path}"),
+            Source::Image { layer: None, .. } => "the composefs image".into(),
+            Source::Image { .. } => "a transient layer over the composefs image".into(),
+            Source::Covered(path, Layer::Transient(_)) => format!("a transient layer over /{path}"),
+            Source::Covered(path, Layer::Hotfix) => format!("the hotfix layer over /{path}"),
+            Source::Memory(_) => "memory, with what the system has for a new /var".into(),
             Source::Physical(path) if path.is_empty() => "the physical root".into(),
             Source::Physical(path) => format!("the physical root's {}", path.escape_ascii()),
+        }
+    }
+
+    /// What the contents of an image will decide.
+    fn only_if(&self) -> Option<&'static str> {
+        match self.only_if? {
+            Condition::NobodyElseMountsVar { .. } => Some("if the image has no unit for /var"),
+            Condition::NobodyElseMountsBoot { .. } => Some("if the image has no unit for /boot"),
         }
     }
 
@@ -31,7 +43,8 @@ impl Step {
             Propagation::Private => "private",
             Propagation::Shared => "shared",
         };
-        access.into_iter().chain([propagation]).collect()
+        let verity = matches!(self.source, Source::Image { verity: true, .. }).then_some("verity");
+        access.into_iter().chain(verity).chain([propagation]).collect()
     }
 }
 
@@ -46,7 +59,7 @@ pub fn text(plan: &Plan) -> String {
         let _ = writeln!(
             out,
             "  {place:place_width$}  {options:options_width$}  {source:source_width$}  ({})",
-            step.why
+            step.only_if().unwrap_or(step.why)
         );
     }
     for warning in &plan.warnings {
@@ -62,7 +75,10 @@ pub fn json(plan: &Plan) -> String {
         let (from, path) = match &step.source {
             Source::Deployment(path) => ("deployment", path.as_bytes()),
             Source::Physical(path) => ("physical-root", &path[..]),
-            Source::TransientOver(path) => ("transient-layer-over-deployment", path.as_bytes()),
+            Source::Image { .. } => ("composefs-image", &b".ostree.cfs"[..]),
+            Source::Covered(path, Layer::Transient(_)) => ("transient-layer", path.as_bytes()),
+            Source::Covered(path, Layer::Hotfix) => ("hotfix-layer", path.as_bytes()),
+            Source::Memory(_) => ("memory", &b"var"[..]),
         };
         object(&[
             ("mount", string(&step.place())),
@@ -70,6 +86,7 @@ pub fn json(plan: &Plan) -> String {
             ("path", string(&format!("/{}", path.escape_ascii()))),
             ("options", array(step.options().into_iter().map(string))),
             ("why", string(step.why)),
+            ("only-if", step.only_if().map_or("null".into(), string)),
         ])
     };
     object(&[

@@ -1,5 +1,6 @@
 use super::*;
 use crate::cmdline::Cmdline;
+use crate::generator::Generator;
 
 fn config(file: &str) -> Config {
     Config::parse(&Cmdline::new("ostree=/ostree/boot.1/debian/c0ffee/0"), "test.conf", file.as_bytes())
@@ -13,27 +14,51 @@ fn facts() -> Facts {
         device: 1,
         inode: 2,
         legacy_readonly: false,
-        missing: vec![],
         has_stateroot_var: true,
-        has_var: true,
-        has_boot: true,
-        has_usr_etc: true,
         boot_on_physical_root: true,
-        composefs_image: false,
+        physical_readonly: false,
+        backing_device: None,
         hotfix: false,
         mount_var_marker: false,
         generator_finds_stateroot: true,
     }
 }
 
-const FORKY: Contents =
-    Contents { generator: true, generator_mounts_boot: true, fstab_var: false, fstab_boot: false };
-const TRIXIE: Contents = Contents { generator_mounts_boot: false, ..FORKY };
-const NO_GENERATOR: Contents = Contents { generator: false, ..TRIXIE };
+/// The contents of a Debian with the generator of libostree 2026.
+fn forky() -> Contents {
+    Contents {
+        directories: vec!["usr", "etc", "sysroot", "var", "boot", "usr/etc"],
+        generator: Generator { runs: true, mounts_boot: true },
+        ..Contents::default()
+    }
+}
+
+/// With the generator of libostree 2025.
+fn trixie() -> Contents {
+    Contents { generator: Generator { runs: true, mounts_boot: false }, ..forky() }
+}
+
+fn no_generator() -> Contents {
+    Contents { generator: Generator::default(), ..forky() }
+}
+
+fn without(directory: &str, mut contents: Contents) -> Contents {
+    contents.directories.retain(|its| *its != directory);
+    contents
+}
 
 /// The settled plan, one word a mount: place, access, and `+` if shared.
 fn mounts(file: &str, facts: &Facts, contents: &Contents) -> String {
-    let plan = plan(&config(file), facts).unwrap().settle(contents, facts).unwrap();
+    words(&plan(&config(file), facts, false).unwrap().settle(contents, facts).unwrap())
+}
+
+/// The same of a deployment with an image, which is to be the root.
+fn composefs(file: &str, facts: &Facts) -> String {
+    let plan = plan(&config(&format!("[composefs]\nenabled=yes\n{file}")), facts, true).unwrap();
+    words(&plan.settle(&forky(), facts).unwrap())
+}
+
+fn words(plan: &Plan) -> String {
     let word = |step: &Step| {
         let access = match step.access {
             Access::Inherited => "",
@@ -48,52 +73,101 @@ fn mounts(file: &str, facts: &Facts, contents: &Contents) -> String {
 
 #[test]
 fn the_plain_bind_boot() {
-    assert_eq!(mounts("", &facts(), &FORKY), "/ /usr:ro /sysroot");
+    assert_eq!(mounts("", &facts(), &forky()), "/ /usr:ro /sysroot");
 }
 
 #[test]
 fn a_read_only_physical_root_by_configuration_or_legacy_flag() {
     let expected = "/ /etc:rw /usr:ro /sysroot:ro /sysroot/ostree/deploy/debian/var:rw";
     let legacy = Facts { legacy_readonly: true, ..facts() };
-    assert_eq!(mounts("[sysroot]\nreadonly=true\n", &facts(), &FORKY), expected);
-    assert_eq!(mounts("", &legacy, &FORKY), expected);
-    assert_eq!(mounts("[sysroot]\nreadonly=false\n", &legacy, &FORKY), expected);
-    assert_eq!(mounts("[sysroot]\nreadonly=false\n", &facts(), &FORKY), "/ /usr:ro /sysroot");
+    assert_eq!(mounts("[sysroot]\nreadonly=true\n", &facts(), &forky()), expected);
+    assert_eq!(mounts("", &legacy, &forky()), expected);
+    assert_eq!(mounts("[sysroot]\nreadonly=false\n", &legacy, &forky()), expected);
+    assert_eq!(mounts("[sysroot]\nreadonly=false\n", &facts(), &forky()), "/ /usr:ro /sysroot");
 }
 
 #[test]
 fn a_transient_etc_needs_a_read_only_physical_root() {
-    let transient = plan(&config("[sysroot]\nreadonly=1\n[etc]\ntransient=1\n"), &facts()).unwrap();
-    assert_eq!(transient.steps[1].source, Source::TransientOver("usr/etc"));
-    assert!(transient.transient_etc() && transient.warnings.is_empty());
-    assert!(!plan(&config("[etc]\ntransient=1\n"), &facts()).unwrap().transient_etc());
+    let transient = plan(&config("[sysroot]\nreadonly=1\n[etc]\ntransient=1\n"), &facts(), false).unwrap();
+    let layer = Layer::Transient(Transient::default());
+    assert_eq!(transient.steps[1].source, Source::Covered("usr/etc", layer));
+    assert!(transient.transient(b"etc").is_some() && transient.warnings.is_empty());
+    assert!(plan(&config("[etc]\ntransient=1\n"), &facts(), false).unwrap().transient(b"etc").is_none());
+}
+
+#[test]
+fn an_image_is_read_only_and_implies_a_read_only_physical_root() {
+    let var = "/sysroot/ostree/deploy/debian/var:rw";
+    assert_eq!(composefs("", &facts()), format!("/:ro /etc:rw /sysroot:ro {var}"));
+    assert_eq!(composefs("[sysroot]\nreadonly=false\n", &facts()), "/:ro /etc:rw /sysroot");
+    assert_eq!(composefs("[etc]\ntransient=1\n", &facts()), format!("/:ro /etc /sysroot:ro {var}"));
+    assert_eq!(composefs("[root]\ntransient=1\n", &facts()), format!("/ /etc:rw /sysroot:ro {var}"));
+    assert_eq!(composefs("[root]\ntransient-ro=1\n", &facts()), format!("/:ro /etc:rw /sysroot:ro {var}"));
+    let maybe = plan(&config("[composefs]\nenabled=maybe\n"), &facts(), true).unwrap();
+    assert_eq!(words(&maybe.settle(&forky(), &facts()).unwrap()), "/:ro /etc:rw /sysroot");
+}
+
+#[test]
+fn a_transient_var_comes_instead_of_the_stateroot_s() {
+    assert_eq!(mounts("[var]\ntransient=1\n", &facts(), &forky()), "/ /usr:ro /sysroot /var");
+    let all = "[root]\ntransient=1\n[etc]\ntransient=1\n[var]\ntransient=1\n";
+    assert_eq!(composefs(all, &facts()), "/ /etc /sysroot:ro /var");
+}
+
+#[test]
+fn a_hotfix_covers_usr_unless_somebody_signed_that() {
+    let hotfix = Facts { hotfix: true, ..facts() };
+    let readonly = Facts { physical_readonly: true, ..hotfix.clone() };
+    assert_eq!(mounts("", &hotfix, &forky()), "/ /usr /sysroot");
+    assert_eq!(mounts("", &readonly, &forky()), "/ /usr:ro /sysroot");
+    let off = "[sysroot]\nreadonly=0\n";
+    assert_eq!(composefs(off, &hotfix), "/:ro /etc:rw /usr /sysroot");
+    assert_eq!(composefs(off, &readonly), "/:ro /etc:rw /usr:ro /sysroot");
+    let signed =
+        plan(&config("[composefs]\nenabled=signed\n[sysroot]\nreadonly=0\n"), &hotfix, true).unwrap();
+    assert_eq!(signed.warnings.len(), 1);
+    assert_eq!(words(&signed.settle(&forky(), &hotfix).unwrap()), "/:ro /etc:rw /sysroot");
+}
+
+#[test]
+fn what_is_left_in_run() {
+    let disk = Facts { backing_device: Some(0x801), ..facts() };
+    let traces = |file: &str, image| plan(&config(file), &disk, image).unwrap().traces;
+    assert_eq!(traces("", false), Traces::default());
+    let yes = "[composefs]\nenabled=yes\n";
+    let expected = Traces { image_mount_point: true, volatile_root: Some(0x801), remount_fs_dropin: true };
+    assert_eq!(traces(yes, true), expected);
+    let off = format!("{yes}[systemd]\nvolatile-root=0\nremount-fs-dropin=0\n");
+    let only = Traces { image_mount_point: true, ..Traces::default() };
+    assert_eq!(traces(&off, true), only);
+    assert_eq!(traces("[composefs]\nenabled=maybe\n", false), only);
 }
 
 #[test]
 fn boot_is_mounted_where_the_generator_does_not() {
-    assert_eq!(mounts("", &facts(), &TRIXIE), "/ /usr:ro /sysroot /boot");
-    assert_eq!(mounts("", &facts(), &Contents { fstab_boot: true, ..TRIXIE }), "/ /usr:ro /sysroot");
-    assert_eq!(mounts("[boot]\nmount=false\n", &facts(), &TRIXIE), "/ /usr:ro /sysroot");
-    assert_eq!(mounts("[boot]\nmount=true\n", &facts(), &FORKY), "/ /usr:ro /sysroot /boot");
+    assert_eq!(mounts("", &facts(), &trixie()), "/ /usr:ro /sysroot /boot");
+    assert_eq!(mounts("", &facts(), &Contents { fstab_boot: true, ..trixie() }), "/ /usr:ro /sysroot");
+    assert_eq!(mounts("[boot]\nmount=false\n", &facts(), &trixie()), "/ /usr:ro /sysroot");
+    assert_eq!(mounts("[boot]\nmount=true\n", &facts(), &forky()), "/ /usr:ro /sysroot /boot");
     let separate = Facts { boot_on_physical_root: false, ..facts() };
-    assert_eq!(mounts("", &separate, &TRIXIE), "/ /usr:ro /sysroot");
-    assert_eq!(mounts("", &Facts { has_boot: false, ..facts() }, &TRIXIE), "/ /usr:ro /sysroot");
+    assert_eq!(mounts("", &separate, &trixie()), "/ /usr:ro /sysroot");
+    assert_eq!(mounts("", &facts(), &without("boot", trixie())), "/ /usr:ro /sysroot");
 }
 
 #[test]
 fn var_is_mounted_where_nobody_else_does() {
-    assert_eq!(mounts("", &facts(), &NO_GENERATOR), "/ /usr:ro /sysroot /var+ /boot");
+    assert_eq!(mounts("", &facts(), &no_generator()), "/ /usr:ro /sysroot /var+ /boot");
     assert_eq!(
-        mounts("", &facts(), &Contents { fstab_var: true, ..NO_GENERATOR }),
+        mounts("", &facts(), &Contents { fstab_var: true, ..no_generator() }),
         "/ /usr:ro /sysroot /boot"
     );
-    assert_eq!(mounts("[var]\nmount=true\n", &facts(), &FORKY), "/ /usr:ro /sysroot /var+");
-    assert_eq!(mounts("[var]\nmount=false\n", &facts(), &NO_GENERATOR), "/ /usr:ro /sysroot /boot");
+    assert_eq!(mounts("[var]\nmount=true\n", &facts(), &forky()), "/ /usr:ro /sysroot /var+");
+    assert_eq!(mounts("[var]\nmount=false\n", &facts(), &no_generator()), "/ /usr:ro /sysroot /boot");
     let unreadable = Facts { generator_finds_stateroot: false, ..facts() };
-    assert_eq!(mounts("", &unreadable, &FORKY), "/ /usr:ro /sysroot /var+");
-    assert_eq!(mounts("", &Facts { has_var: false, ..facts() }, &NO_GENERATOR), "/ /usr:ro /sysroot /boot");
+    assert_eq!(mounts("", &unreadable, &forky()), "/ /usr:ro /sysroot /var+");
+    assert_eq!(mounts("", &facts(), &without("var", no_generator())), "/ /usr:ro /sysroot /boot");
     let readonly = "[sysroot]\nreadonly=true\n[var]\nmount=true\n";
-    assert!(mounts(readonly, &facts(), &FORKY).ends_with(" /sysroot/ostree/deploy/debian/var:rw /var:rw+"));
+    assert!(mounts(readonly, &facts(), &forky()).ends_with(" /sysroot/ostree/deploy/debian/var:rw /var:rw+"));
 }
 
 #[test]
@@ -101,7 +175,7 @@ fn a_generator_that_finds_no_target_mounts_nothing() {
     let quoted = Cmdline::new("\"ostree=/ostree/boot.1/debian/c0ffee/0\"");
     let config = Config::parse(&quoted, "test.conf", b"").unwrap();
     let facts = Facts { generator_finds_stateroot: config.generator.stateroot, ..facts() };
-    let steps = plan(&config, &facts).unwrap().settle(&FORKY, &facts).unwrap().steps;
+    let steps = plan(&config, &facts, false).unwrap().settle(&forky(), &facts).unwrap().steps;
     assert_eq!(
         steps.iter().map(|step| &*step.at).collect::<Vec<_>>(),
         [&b""[..], b"usr", b"sysroot", b"var", b"boot"]
@@ -111,63 +185,95 @@ fn a_generator_that_finds_no_target_mounts_nothing() {
 #[test]
 fn the_marker_silences_the_generator_so_both_are_ours() {
     let marked = Facts { mount_var_marker: true, ..facts() };
-    assert_eq!(mounts("", &marked, &FORKY), "/ /usr:ro /sysroot /var+ /boot");
+    assert_eq!(mounts("", &marked, &forky()), "/ /usr:ro /sysroot /var+ /boot");
 }
 
 #[test]
 fn what_only_the_image_knows_stays_open() {
-    let plan = plan(&config(""), &facts()).unwrap();
-    assert_eq!(plan.questions(), Questions { var: true, boot: true, transient_etc: false });
+    let plan = plan(&config(""), &facts(), false).unwrap();
+    let directories = vec!["usr", "etc", "sysroot", "var", "boot"];
+    let questions = Questions { directories, var: true, boot: true, transient_etc: false };
+    assert_eq!((plan.unsettled, plan.questions()), (true, questions));
     let open: Vec<_> = plan.steps.iter().filter_map(|step| step.only_if).collect();
     let var = Condition::NobodyElseMountsVar { generator_finds_stateroot: true };
     assert_eq!(open, [var, Condition::NobodyElseMountsBoot { generator_finds_target: true }]);
-    assert_eq!(plan.settle(&FORKY, &facts()).unwrap().questions(), Questions::default());
+    let settled = plan.settle(&forky(), &facts()).unwrap();
+    assert!(!settled.unsettled && !settled.questions().var && !settled.questions().boot);
 }
 
 #[test]
-fn announces_the_deployment_and_the_read_only_root() {
-    let plan = plan(&config("[sysroot]\nreadonly=1\n"), &facts()).unwrap();
-    assert_eq!(plan.booted, Booted { device: 1, inode: 2, sysroot_readonly: true });
+fn announces_the_deployment_and_how_it_is_mounted() {
+    let booted = |file: &str, image| plan(&config(file), &facts(), image).unwrap().booted;
+    let plain = Booted {
+        device: 1,
+        inode: 2,
+        root_transient: false,
+        root_transient_readonly: false,
+        composefs_verity: None,
+        signed_by: None,
+        sysroot_readonly: true,
+    };
+    assert_eq!(booted("[sysroot]\nreadonly=1\n", false), plain);
+    let composefs = Booted { composefs_verity: Some(false), ..plain.clone() };
+    assert_eq!(booted("[composefs]\nenabled=yes\n", true), composefs);
+    let signed = Booted { composefs_verity: Some(true), signed_by: Some("/k".into()), ..plain };
+    assert_eq!(booted("[composefs]\nenabled=signed\nkeypath=/k\n", true), signed);
+    let transient = Booted { root_transient: true, root_transient_readonly: true, ..composefs };
+    assert_eq!(booted("[composefs]\nenabled=yes\n[root]\ntransient-ro=1\n", true), transient);
 }
 
 #[test]
 fn warns_of_what_has_no_effect() {
-    let warned = |file, facts: &Facts| plan(&config(file), facts).unwrap().warnings.len();
+    let warned = |file, facts: &Facts| plan(&config(file), facts, false).unwrap().warnings.len();
     assert_eq!(warned("", &facts()), 0);
     assert_eq!(warned("[etc]\ntransient=true\n", &facts()), 1);
-    assert_eq!(warned("", &Facts { hotfix: true, ..facts() }), 1);
+    assert_eq!(warned("", &Facts { hotfix: true, ..facts() }), 0);
+    assert_eq!(warned("", &Facts { hotfix: true, physical_readonly: true, ..facts() }), 1);
 }
 
 #[test]
 fn refusals() {
     let judge = |file: &str, facts: &Facts, contents: &Contents| {
-        let plan = plan(&config(file), facts).and_then(|plan| plan.settle(contents, facts));
+        let plan = plan(&config(file), facts, false).and_then(|plan| plan.settle(contents, facts));
         plan.map(|_| ()).map_err(|error| error.class())
     };
-    let class = |file: &str, facts: &Facts| judge(file, facts, &FORKY);
-    let image = Facts { composefs_image: true, ..facts() };
-    assert_eq!(class("[composefs]\nenabled=maybe\n", &facts()), Ok(()));
-    for enabled in ["yes", "verity", "signed"] {
-        assert_eq!(class(&format!("[composefs]\nenabled={enabled}\n"), &facts()), Err(Class::Unsupported));
-    }
-    assert_eq!(class("[composefs]\nenabled=maybe\n", &image), Err(Class::Unsupported));
-    assert_eq!(class("[root]\ntransient=true\n", &facts()), Err(Class::Unsupported));
-    assert_eq!(class("", &Facts { missing: vec!["usr"], ..facts() }), Err(Class::Incomplete));
+    let class = |file: &str, contents: &Contents| judge(file, &facts(), contents);
+    assert_eq!(class("[composefs]\nenabled=maybe\n", &forky()), Ok(()));
+    assert_eq!(class("", &without("usr", forky())), Err(Class::Incomplete));
     let no_var = Facts { has_stateroot_var: false, ..facts() };
-    assert_eq!(class("[var]\nmount=false\n", &no_var), Ok(()));
-    assert_eq!(class("", &no_var), Ok(()));
-    assert_eq!(judge("", &no_var, &NO_GENERATOR), Err(Class::Incomplete));
-    assert_eq!(class("[sysroot]\nreadonly=1\n", &no_var), Err(Class::Incomplete));
-    assert_eq!(class("[var]\nmount=true\n", &no_var), Err(Class::Incomplete));
-    let no_usr_etc = Facts { has_usr_etc: false, ..facts() };
+    assert_eq!(judge("[var]\nmount=false\n", &no_var, &forky()), Ok(()));
+    assert_eq!(judge("", &no_var, &forky()), Ok(()));
+    assert_eq!(judge("", &no_var, &no_generator()), Err(Class::Incomplete));
+    assert_eq!(judge("[sysroot]\nreadonly=1\n", &no_var, &forky()), Err(Class::Incomplete));
+    assert_eq!(judge("[var]\nmount=true\n", &no_var, &forky()), Err(Class::Incomplete));
+    let no_usr_etc = without("usr/etc", forky());
     assert_eq!(class("[sysroot]\nreadonly=1\n[etc]\ntransient=1\n", &no_usr_etc), Err(Class::Incomplete));
     assert_eq!(class("[sysroot]\nreadonly=1\n", &no_usr_etc), Ok(()));
-    assert_eq!(class("[boot]\nmount=true\n", &Facts { has_boot: false, ..facts() }), Err(Class::Incomplete));
+    assert_eq!(class("[boot]\nmount=true\n", &without("boot", forky())), Err(Class::Incomplete));
+    assert_eq!(class("[var]\ntransient=1\n", &without("var", forky())), Err(Class::Incomplete));
+}
+
+#[test]
+fn a_transient_root_without_composefs_is_refused_with_both_settings_named() {
+    for (file, one, other) in [
+        ("[root]\ntransient=1\n", "[root] transient=true", "[composefs] enabled is no"),
+        ("[root]\ntransient-ro=1\n", "[root] transient-ro=true", "[composefs] enabled is no"),
+        (
+            "[root]\ntransient=1\n[composefs]\nenabled=maybe\n",
+            "[root] transient=true",
+            "[composefs] enabled=maybe",
+        ),
+    ] {
+        let error = plan(&config(file), &facts(), false).expect_err("accepted");
+        assert_eq!(error.class(), Class::Config);
+        assert!(error.to_string().contains(one) && error.to_string().contains(other), "{error}");
+    }
 }
 
 #[test]
 fn a_missing_directory_is_named() {
+    let contents = without("etc", without("sysroot", forky()));
     let error =
-        plan(&config(""), &Facts { missing: vec!["etc", "sysroot"], ..facts() }).expect_err("accepted");
+        plan(&config(""), &facts(), false).unwrap().settle(&contents, &facts()).expect_err("accepted");
     assert!(error.to_string().contains("/etc, /sysroot of the deployment is missing"), "{error}");
 }

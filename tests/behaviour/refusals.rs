@@ -40,10 +40,21 @@ impl Scene {
         self.edits.push(Edit::Link(self.link.clone(), text.into()));
     }
 
+    fn image(&self) -> String {
+        format!("{}/.ostree.cfs", self.deployment)
+    }
+
     fn remove(&mut self, path: &str) {
         self.edits.push(Edit::Remove(format!("{}/{path}", self.deployment)));
     }
 }
+
+const SIGNED: &str = "[composefs]\nenabled=signed\n";
+const KEYS: &str = "/etc/ostree/initramfs-root-binding.key";
+const KEYS_MESSAGE: &str = "read the public keys /etc/ostree/initramfs-root-binding.key";
+
+/// The first public key of RFC 8032, section 7.1.
+const KEY: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n";
 
 const REFUSALS: &[Refusal] = &[
     Refusal {
@@ -155,12 +166,6 @@ const REFUSALS: &[Refusal] = &[
         says: ["read /etc/ostree/prepare-root.conf", "(EINVAL)"],
     },
     Refusal {
-        name: "transient root",
-        wrong: |scene| scene.config("[root]\ntransient=true\n"),
-        status: 9,
-        says: ["[root] transient", "no transient root"],
-    },
-    Refusal {
         name: "no usr",
         wrong: |scene| scene.remove("usr"),
         status: 8,
@@ -236,16 +241,143 @@ const REFUSALS: &[Refusal] = &[
         says: ["open the physical root /", "cannot prepare / itself"],
     },
     Refusal {
-        name: "composefs by configuration",
-        wrong: |scene| scene.config("[composefs]\nenabled=yes\n"),
-        status: 9,
-        says: ["composefs", "this version has no composefs"],
+        name: "composefs without an image",
+        wrong: |scene| {
+            scene.config("[composefs]\nenabled=yes\n");
+            scene.remove(".ostree.cfs");
+        },
+        status: 8,
+        says: [
+            "open the composefs image .ostree.cfs of debian ",
+            "there is none, and the configuration demands",
+        ],
     },
     Refusal {
-        name: "composefs by kernel argument",
+        name: "verity by kernel argument without an image",
+        wrong: |scene| {
+            scene.cmdline += " ostree.prepare-root.composefs=verity";
+            scene.remove(".ostree.cfs");
+        },
+        status: 8,
+        says: [
+            "open the composefs image .ostree.cfs of debian ",
+            "there is none, and the configuration demands",
+        ],
+    },
+    Refusal {
+        name: "the image is a FIFO",
+        wrong: |scene| {
+            scene.config("[composefs]\nenabled=maybe\n");
+            scene.edits.push(Edit::Fifo(scene.image()));
+        },
+        status: 8,
+        says: ["open the composefs image .ostree.cfs of debian ", "EINVAL"],
+    },
+    Refusal {
+        name: "the image is something else",
+        wrong: |scene| {
+            scene.config("[composefs]\nenabled=yes\n");
+            scene.edits.push(Edit::File(scene.image(), vec![0; 8192]));
+        },
+        status: 8,
+        says: ["open the composefs image .ostree.cfs of debian ", "it is not a composefs image"],
+    },
+    Refusal {
+        name: "signed, and there is no key",
+        wrong: |scene| scene.config(SIGNED),
+        status: 13,
+        says: [KEYS_MESSAGE, "there is no such key file"],
+    },
+    Refusal {
+        name: "signed by kernel argument, and there is no key",
         wrong: |scene| scene.cmdline += " ostree.prepare-root.composefs=signed",
-        status: 9,
-        says: ["composefs", "this version has no composefs"],
+        status: 13,
+        says: [KEYS_MESSAGE, "there is no such key file"],
+    },
+    Refusal {
+        name: "signed, and there is no usable key",
+        wrong: |scene| {
+            scene.config(SIGNED);
+            scene.edits.push(file(KEYS, "no key\n"));
+        },
+        status: 13,
+        says: [KEYS_MESSAGE, "it has no usable Ed25519 public key: line 1 is not"],
+    },
+    Refusal {
+        name: "the key is on the disk",
+        wrong: |scene| {
+            scene.config(&format!("{SIGNED}keypath=/sysroot/key\n"));
+            scene.edits.push(file("/sysroot/key", KEY));
+        },
+        status: 5,
+        says: ["read the public keys /sysroot/key", "it is on the disk whose contents it is to vouch for"],
+    },
+    Refusal {
+        name: "the key is a link to the disk",
+        wrong: |scene| {
+            scene.config(SIGNED);
+            scene.edits.push(file("/sysroot/key", KEY));
+            scene.edits.push(Edit::Link(KEYS.into(), "/sysroot/key".into()));
+        },
+        status: 5,
+        says: [KEYS_MESSAGE, "it is on the disk whose contents it is to vouch for"],
+    },
+    Refusal {
+        name: "signed, and nobody signed the commit",
+        wrong: |scene| {
+            scene.config(SIGNED);
+            scene.edits.push(file(KEYS, KEY));
+        },
+        status: 13,
+        says: ["verify the commit ", "there is no commitmeta"],
+    },
+    Refusal {
+        name: "without overrides no argument switches signatures off",
+        wrong: |scene| {
+            scene.config(&format!("{SIGNED}[overrides]\nkernel-arguments=none\n"));
+            scene.cmdline += " ostree.prepare-root.composefs=0";
+        },
+        status: 13,
+        says: [KEYS_MESSAGE, "there is no such key file"],
+    },
+    Refusal {
+        name: "transient root without composefs",
+        wrong: |scene| scene.config("[root]\ntransient=true\n"),
+        status: 5,
+        says: ["plan the new root", "[root] transient=true needs composefs, and [composefs] enabled is no"],
+    },
+    Refusal {
+        name: "transient root, and maybe composefs, and no image",
+        wrong: |scene| {
+            scene.config("[root]\ntransient-ro=true\n[composefs]\nenabled=maybe\n");
+            scene.remove(".ostree.cfs");
+        },
+        status: 5,
+        says: ["[root] transient-ro=true needs composefs", "enabled=maybe finds no image"],
+    },
+    Refusal {
+        name: "transient root that is and is not writable",
+        wrong: |scene| scene.config("[root]\ntransient=true\ntransient-ro=true\n"),
+        status: 5,
+        says: [
+            "obey /etc/ostree/prepare-root.conf",
+            "[root] transient=true and [root] transient-ro=true exclude",
+        ],
+    },
+    Refusal {
+        name: "transient /var that is not to be mounted",
+        wrong: |scene| scene.config("[var]\ntransient=true\nmount=false\n"),
+        status: 5,
+        says: ["obey /etc/ostree/prepare-root.conf", "[var] transient=true and [var] mount=false exclude"],
+    },
+    Refusal {
+        name: "unknown value of a kernel argument",
+        wrong: |scene| scene.cmdline += " ostree.prepare-root.sysroot.readonly=perhaps",
+        status: 4,
+        says: [
+            "read the kernel command line",
+            "ostree.prepare-root.sysroot.readonly=perhaps is none of true",
+        ],
     },
 ];
 

@@ -1,0 +1,228 @@
+//! System calls without a safe wrapper in rustix 1.1, each with the reason it is needed. All `unsafe`
+//! of the program is here.
+
+#![allow(unsafe_code)]
+
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::thread::UnshareFlags;
+use std::ffi::{CStr, CString};
+
+/// What `mount_setattr(2)` changes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attributes {
+    /// `Some(true)` sets the mount read-only, `Some(false)` lifts that, `None` leaves it.
+    pub readonly: Option<bool>,
+    /// The new propagation type, if any.
+    pub propagation: Option<Propagation>,
+}
+
+/// A propagation type.
+#[derive(Clone, Copy, Debug)]
+pub enum Propagation {
+    /// `MS_PRIVATE`
+    Private,
+    /// `MS_SHARED`
+    Shared,
+}
+
+/// Changes a mount and, with `recursive`, all mounts below it; all or none (Linux 5.12).
+pub fn mount_setattr(mount: impl AsFd, recursive: bool, attributes: Attributes) -> rustix::io::Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: if attributes.readonly == Some(true) { libc::MOUNT_ATTR_RDONLY } else { 0 },
+        attr_clr: if attributes.readonly == Some(false) { libc::MOUNT_ATTR_RDONLY } else { 0 },
+        propagation: match attributes.propagation {
+            None => 0,
+            Some(Propagation::Private) => libc::MS_PRIVATE,
+            Some(Propagation::Shared) => libc::MS_SHARED,
+        },
+        userns_fd: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a C string and `attr` a `struct mount_attr` of the size given; both live
+    // until the call returns, and the kernel only reads them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Gives this process a mount namespace of its own.
+pub fn unshare_mounts() -> rustix::io::Result<()> {
+    // SAFETY: the call is unsafe for `CLONE_FILES`, which lets file descriptors diverge between threads.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
+}
+
+/// The SHA-256 fs-verity digest of an open file, measured by the kernel
+/// (`Documentation/filesystems/fsverity.rst`, Linux 5.4).
+///
+/// # Errors
+/// ENODATA: the file has none. ENOTTY, EOPNOTSUPP: the kernel has no fs-verity for this file system,
+/// or the file system was made without. EOVERFLOW: it is longer, that is, not SHA-256.
+pub fn measure_verity(file: BorrowedFd<'_>) -> rustix::io::Result<[u8; 32]> {
+    /// `struct fsverity_digest` with room for a digest.
+    #[repr(C)]
+    struct Measured {
+        algorithm: u16,
+        size: u16,
+        digest: [u8; 32],
+    }
+    /// `_IOWR('f', 134, struct fsverity_digest)`, whose size is without the digest.
+    const FS_IOC_MEASURE_VERITY: u32 = read_write(b'f', 134, 4);
+    const FS_VERITY_HASH_ALG_SHA256: u16 = 1;
+    let mut measured = Measured { algorithm: 0, size: 32, digest: [0; 32] };
+    // SAFETY: the kernel writes at most `size` bytes to `digest`.
+    unsafe { ioctl(file, FS_IOC_MEASURE_VERITY, (&raw mut measured).addr()) }?;
+    match measured {
+        Measured { algorithm: FS_VERITY_HASH_ALG_SHA256, size: 32, digest } => Ok(digest),
+        _ => Err(Errno::OVERFLOW),
+    }
+}
+
+/// A read-only loop device of `file` that disappears with its last user, and its path (`loop(4)`,
+/// `LOOP_CONFIGURE`: Linux 5.8).
+///
+/// # Errors
+/// ENOENT, ENXIO: there are no loop devices.
+pub fn loop_device(file: BorrowedFd<'_>) -> rustix::io::Result<(OwnedFd, CString)> {
+    /// `struct loop_config` of `linux/loop.h`, with the fields of `struct loop_info64` that follow
+    /// the flags in one piece.
+    #[repr(C)]
+    struct Config {
+        fd: u32,
+        block_size: u32,
+        before_flags: [u64; 5],
+        numbers: [u32; 3],
+        flags: u32,
+        after_flags: [u64; 22],
+        reserved: [u64; 8],
+    }
+    const LOOP_CTL_GET_FREE: u32 = 0x4c82;
+    const LOOP_CONFIGURE: u32 = 0x4c0a;
+    const LO_FLAGS_READ_ONLY: u32 = 1;
+    const LO_FLAGS_AUTOCLEAR: u32 = 4;
+    /// How often another process may be faster in taking the free device.
+    const TRIES: usize = 64;
+
+    let open = |path: &CStr, flags| rustix::fs::openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty());
+    let control = open(c"/dev/loop-control", OFlags::RDWR)?;
+    let config = Config {
+        fd: file.as_raw_fd().cast_unsigned(),
+        block_size: 0,
+        before_flags: [0; 5],
+        numbers: [0; 3],
+        flags: LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
+        after_flags: [0; 22],
+        reserved: [0; 8],
+    };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        // SAFETY: it takes no argument.
+        let number = unsafe { ioctl(control.as_fd(), LOOP_CTL_GET_FREE, 0) }?;
+        let path = CString::new(format!("/dev/loop{number}")).unwrap_or_default();
+        let device = open(&path, OFlags::RDONLY)?;
+        // SAFETY: `config` is as large as the kernel's structure, which it only reads.
+        match unsafe { ioctl(device.as_fd(), LOOP_CONFIGURE, (&raw const config).addr()) } {
+            Ok(_) => return Ok((device, path)),
+            Err(Errno::BUSY) if tries < TRIES => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// The path of the device of a btrfs that has only one (`linux/btrfs.h`); its files have a device
+/// number that belongs to no device.
+///
+/// # Errors
+/// ENOTTY for another file system; ENODEV for a btrfs of several devices.
+pub fn btrfs_device(directory: BorrowedFd<'_>) -> rustix::io::Result<CString> {
+    /// `struct btrfs_ioctl_fs_info_args`
+    #[repr(C)]
+    struct FsInfo {
+        max_id: u64,
+        num_devices: u64,
+        rest: [u64; 126],
+    }
+    /// `struct btrfs_ioctl_dev_info_args`
+    #[repr(C)]
+    struct DeviceInfo {
+        id: u64,
+        rest: [u64; 383],
+        path: [u8; 1024],
+    }
+    const BTRFS_IOC_FS_INFO: u32 = read_only(0x94, 31, 1024);
+    const BTRFS_IOC_DEV_INFO: u32 = read_write(0x94, 30, 4096);
+    let mut info = FsInfo { max_id: 0, num_devices: 0, rest: [0; 126] };
+    // SAFETY: `info` is as large as the kernel's structure.
+    unsafe { ioctl(directory, BTRFS_IOC_FS_INFO, (&raw mut info).addr()) }?;
+    if info.num_devices != 1 {
+        return Err(Errno::NODEV);
+    }
+    // Numbers are given once; after replacements the only device may have a higher one. The highest
+    // is what the disk says, so it is not believed.
+    for id in 1..=info.max_id.min(1 << 12) {
+        let mut device = DeviceInfo { id, rest: [0; 383], path: [0; 1024] };
+        // SAFETY: `device` is as large as the kernel's structure.
+        match unsafe { ioctl(directory, BTRFS_IOC_DEV_INFO, (&raw mut device).addr()) } {
+            Err(Errno::NODEV) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => {
+                return CStr::from_bytes_until_nul(&device.path)
+                    .map(CStr::to_owned)
+                    .map_err(|_| Errno::INVAL);
+            }
+        }
+    }
+    Err(Errno::NODEV)
+}
+
+/// `_IOR` of `asm-generic/ioctl.h`, which x86, Arm and RISC-V share.
+const fn read_only(kind: u8, number: u8, size: u32) -> u32 {
+    2 << 30 | size << 16 | (kind as u32) << 8 | number as u32
+}
+
+/// `_IOWR`
+const fn read_write(kind: u8, number: u8, size: u32) -> u32 {
+    3 << 30 | size << 16 | (kind as u32) << 8 | number as u32
+}
+
+/// # Safety
+/// `argument` must be what the request wants.
+unsafe fn ioctl(file: BorrowedFd<'_>, request: u32, argument: usize) -> rustix::io::Result<i64> {
+    // SAFETY: the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_ioctl, file.as_raw_fd(), request, argument) };
+    if result >= 0 { Ok(result) } else { Err(last_errno()) }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_those_of_the_headers() {
+        // FS_IOC_MEASURE_VERITY, BTRFS_IOC_FS_INFO, BTRFS_IOC_DEV_INFO as a C compiler has them.
+        assert_eq!(read_write(b'f', 134, 4), 0xc004_6686);
+        assert_eq!(read_only(0x94, 31, 1024), 0x8400_941f);
+        assert_eq!(read_write(0x94, 30, 4096), 0xd000_941e);
+    }
+
+    #[test]
+    fn a_file_without_verity_is_told_from_one_with() {
+        let file = rustix::fs::open("/proc/self/exe", OFlags::RDONLY, Mode::empty()).unwrap();
+        let errno = measure_verity(file.as_fd()).unwrap_err();
+        assert!([Errno::NODATA, Errno::NOTTY, Errno::OPNOTSUPP].contains(&errno), "{errno}");
+    }
+}
