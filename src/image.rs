@@ -204,8 +204,8 @@ fn warn_without_verity(file: BorrowedFd<'_>, sysroot: &Sysroot) {
     }
 }
 
-/// composefs' header, and after 1024 bytes the superblock of EROFS.
-const START: usize = 1024 + 128;
+/// Bytes that [`inspect`] needs: composefs' header, and after 1024 bytes the superblock of EROFS.
+pub const START: usize = 1024 + 128;
 
 fn read_start(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
     let mut bytes = vec![0; START];
@@ -222,7 +222,7 @@ fn read_start(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
 
 /// Whether an image that starts so has access control lists, or why it is no image. The kernel does
 /// not compare the size with that of the file; what is cut off would be missed later.
-fn inspect(start: &[u8], size: u64) -> std::result::Result<bool, String> {
+pub fn inspect(start: &[u8], size: u64) -> std::result::Result<bool, String> {
     /// `LCFS_EROFS_MAGIC` in composefs' `lcfs-erofs.h`.
     const COMPOSEFS: u32 = 0xd078_629a;
     /// `EROFS_SUPER_MAGIC_V1` in the kernel's `magic.h`.

@@ -47,15 +47,20 @@ pub fn mount(overlay: &Overlay<'_>, kernel: Kernel) -> Result<OwnedFd, Failure> 
     }
     set_layers(&context, overlay, kernel)?;
     if let Err(errno) = context.create() {
-        return Err(what_lacks(overlay, kernel, errno).unwrap_or_else(|| fail(errno).into()));
+        return Err(what_lacks(overlay, kernel, errno).unwrap_or_else(|| {
+            let error = fail(errno);
+            if overlay.verity { error.hint(NEEDS_VERITY) } else { error }.into()
+        }));
     }
     Ok(context.mount(overlay.readonly)?)
 }
 
+const NEEDS_VERITY: &str = "composefs with verity or signatures needs Linux 6.6";
+
 fn no_verity(overlay: &Overlay<'_>, errno: Errno) -> Error {
     let found = format!("overlayfs cannot check fs-verity digests: {}", describe(errno));
     Error::found(Class::Unsupported, format!("mount an overlay for {}", overlay.place), found)
-        .hint("composefs with verity or signatures needs Linux 6.6")
+        .hint(NEEDS_VERITY)
 }
 
 fn set_layers(context: &Context, overlay: &Overlay<'_>, kernel: Kernel) -> Result<(), Failure> {
@@ -95,24 +100,22 @@ fn set_layers(context: &Context, overlay: &Overlay<'_>, kernel: Kernel) -> Resul
 }
 
 /// The kernel takes every option and refuses the whole with EINVAL: the older way, if there is one.
+/// (Before Linux 6.5 it takes every option there could be, and looks at them only now.)
 fn what_lacks(overlay: &Overlay<'_>, kernel: Kernel, errno: Errno) -> Option<Failure> {
     if !Ability::refused_with(errno) {
         return None;
     }
-    // Layers that are attached nowhere.
-    if kernel.has(Ability::DetachedTree) {
-        return Some(Failure::Lacks(Ability::DetachedTree));
-    }
-    match overlay.data {
-        Some(_) if overlay.verity => None,
-        Some(_) if kernel.has(Ability::DataOnlyLayers) => Some(Failure::Lacks(Ability::DataOnlyLayers)),
-        Some(_) => None,
-        // An EROFS from a file counts as one on top of the file's in some versions of 6.12 to 6.18,
-        // the image's overlay is the second, and three are too many (FILESYSTEM_MAX_STACK_DEPTH in
-        // linux/fs.h). From a loop device it does not.
-        None if kernel.has(Ability::FileBackedErofs) => Some(Failure::Lacks(Ability::FileBackedErofs)),
-        None => None,
-    }
+    // Layers that are attached nowhere come first: that is most kernels.
+    let ways = match overlay.data {
+        Some(_) if overlay.verity => [Ability::DetachedTree, Ability::AppendedLayers].as_slice(),
+        Some(_) => &[Ability::DetachedTree, Ability::AppendedLayers, Ability::DataOnlyLayers],
+        // An EROFS from a file counts as one on top of the file's in some versions of 6.12 to 6.18
+        // (https://github.com/coreos/fedora-coreos-tracker/issues/2087), the image's overlay is the
+        // second, and three are too many (FILESYSTEM_MAX_STACK_DEPTH in linux/fs.h). From a loop
+        // device it does not.
+        None => &[Ability::DetachedTree, Ability::AppendedLayers, Ability::FileBackedErofs],
+    };
+    ways.iter().find(|ability| kernel.has(**ability)).map(|ability| Failure::Lacks(*ability))
 }
 
 /// Opens `upper` and `work` in `directory`; `covered`: the directory that `upper` is to look like.
