@@ -10,7 +10,7 @@ MANDIR     = $(DESTDIR)/usr/share/man
 # Everything expects the program below target/.
 unexport CARGO_TARGET_DIR
 
-.PHONY: help build boot test check matrix install dependencies
+.PHONY: help build boot test check matrix fuzz install dependencies
 
 help:
 	@echo 'make boot      boot a Debian OSTree system in QEMU with our program in its initramfs'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test      everything: format, lints, unit tests, comparison with libostree, QEMU'
 	@echo 'make check     the same without QEMU and with a selection of the comparison: minutes'
 	@echo 'make matrix    the QEMU scenarios that make test leaves out'
+	@echo 'make fuzz      fuzz the parsers, SECONDS=60 each (needs cargo-fuzz)'
 	@echo 'make build     the static program: $(BIN)'
 	@echo 'make install   put program, dracut module and manual pages below DESTDIR'
 
@@ -37,6 +38,10 @@ check: dependencies
 matrix: dependencies build
 	$(QEMU_TOOL) test matrix
 	tests/sabotage
+
+SECONDS := 60
+fuzz:
+	fuzz/run $(SECONDS)
 
 # Says what it installs: Debian packages and Rust targets that are not there yet.
 dependencies:

@@ -124,9 +124,13 @@ mod tests {
         let mut commit = Commit::parse(SMALL).unwrap();
         commit.parent = &commit.parent[1..];
         assert_eq!(commit.parent(), None);
-        let shorter = b"ostree.composefs.digest.v0\0\0\0\0\0\0\x01\x02\0ay\x1b\x26";
-        commit.metadata = shorter;
-        assert!(gvariant::lookup(shorter, "ostree.composefs.digest.v0", "ay").is_some());
-        assert_eq!(commit.composefs_digest(), None);
+        for (length, good) in [(0, false), (31, false), (32, true), (33, false)] {
+            let entry =
+                [b"ostree.composefs.digest.v0\0\0\0\0\0\0", &vec![7; length][..], b"\0ay\x1b"].concat();
+            let metadata = [&entry[..], &[entry.len() as u8]].concat();
+            assert!(gvariant::lookup(&metadata, "ostree.composefs.digest.v0", "ay").is_some());
+            let commit = Commit { metadata: &metadata, parent: b"" };
+            assert_eq!(commit.composefs_digest().is_some(), good, "{length}");
+        }
     }
 }

@@ -238,18 +238,18 @@ mod tests {
 
     #[test]
     fn an_array_ends_before_what_is_malformed() {
-        let count = |bytes| byte_arrays(bytes).count();
+        let count = |bytes: &[u8]| byte_arrays(bytes).count();
         // Offsets that begin outside, that go backwards, that leave the elements.
         assert_eq!(
             [count(b"\x02"), count(b"ab\xff"), count(b"abc\x02\x01\x03"), count(b"ab\x09\x02")],
             [0, 0, 1, 0]
         );
         // Asked again after its end, it still has ended.
-        let mut arrays = byte_arrays(b"ab\x09\x02");
-        assert_eq!([arrays.next(), arrays.next(), arrays.next()], [None; 3]);
-        // Offsets of two bytes, and half of one.
-        let long = [b"x".repeat(300), b"\x2c\x01\0".to_vec()].concat();
-        assert_eq!(count(&long), 0);
+        let mut arrays = byte_arrays(b"abcd\x03\x01\x04");
+        assert_eq!([arrays.next(), arrays.next(), arrays.next()], [Some(b"abc".as_slice()), None, None]);
+        // Offsets of two bytes (5, 256), and only half of the second.
+        let long = |offsets: &[u8]| count(&[b"x".repeat(256).as_slice(), offsets].concat());
+        assert_eq!([long(b"\x05\0\0\x01"), long(b"\x05\0\x01")], [2, 0]);
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! `ed25519-compact` refuses keys and signatures with points of small order or in another than their
 //! canonical encoding, and an S that is not below the group order (RFC 8032, section 5.1.7); so
 //! neither is there a key that accepts anything, nor can anybody make a second signature of a first.
+//! It checks the equation with the cofactor, as the RFC has it; libsodium and OpenSSL check the one
+//! without, which also refuses some signatures that nobody but the key's owner can make.
 
 use crate::gvariant;
 use ct_codecs::{Base64, Decoder};
@@ -91,22 +93,13 @@ impl PublicKeys {
         let mut lines = (1..).zip(file.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii));
         while let Some((number, line)) = lines.next() {
             if let Some(label) = pem_label(line, b"-----BEGIN ") {
-                let mut body = Vec::new();
-                let mut after = lines.clone();
-                let end = after.by_ref().map(|(_, line)| line).find(|line| {
-                    let inside = !line.starts_with(b"-----");
-                    if inside {
-                        body.extend_from_slice(line);
-                    }
-                    !inside
-                });
-                // Without its end, what follows may be keys as well as part of this one.
-                if end.and_then(|end| pem_label(end, b"-----END ")) != Some(label) {
-                    add(number, Err(Reason::Unfinished));
-                    continue;
-                }
-                lines = after;
-                add(number, if label == b"PUBLIC KEY" { from_pem(&body) } else { Err(Reason::NotPublicKey) });
+                let key = match pem_body(&mut lines, label) {
+                    // Without its end, what follows may be keys as well as part of this one.
+                    None => Err(Reason::Unfinished),
+                    Some(_) if label != b"PUBLIC KEY" => Err(Reason::NotPublicKey),
+                    Some(body) => from_pem(&body),
+                };
+                add(number, key);
             } else if !line.is_empty() && !line.starts_with(b"#") {
                 add(number, from_base64(line));
             }
@@ -128,6 +121,26 @@ impl PublicKeys {
 /// The label of a line of PEM that begins like this (RFC 7468, section 3).
 fn pem_label<'a>(line: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     line.strip_prefix(prefix)?.strip_suffix(b"-----")
+}
+
+/// What is inside a PEM block, taken off the lines that follow its begin; nothing if it has no end.
+fn pem_body<'a>(
+    lines: &mut (impl Iterator<Item = (usize, &'a [u8])> + Clone),
+    label: &[u8],
+) -> Option<Vec<u8>> {
+    let mut rest = lines.clone();
+    let mut body = Vec::new();
+    loop {
+        let (_, line) = rest.next()?;
+        if !line.starts_with(b"-----") {
+            body.extend_from_slice(line);
+        } else if pem_label(line, b"-----END ")? == label {
+            *lines = rest;
+            return Some(body);
+        } else {
+            return None;
+        }
+    }
 }
 
 fn from_pem(body: &[u8]) -> Result<PublicKey, Reason> {

@@ -17,6 +17,7 @@ pub mod promises;
 pub mod random;
 pub mod reference;
 pub mod sandbox;
+pub mod signer;
 pub mod sysroots;
 pub mod trials;
 pub mod ways;
