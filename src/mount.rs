@@ -22,6 +22,7 @@ use crate::plan::Plan;
 use crate::run::RunFiles;
 use crate::sysroot::Sysroot;
 use layers::Layers;
+use rustix::io::Errno;
 
 /// Where the sources of a plan are.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,18 @@ enum Failure {
     Lacks(Ability),
     /// There is none.
     Refused(Error),
+}
+
+impl Failure {
+    /// The kernel refused with `errno` what uses these abilities. The first that it is not known to
+    /// lack yet is the one it lacks, if that is how older kernels refuse; so every failure of this
+    /// kind leaves one ability fewer, and trying again comes to an end.
+    fn of(errno: Errno, uses: &[Ability], kernel: Kernel, error: impl FnOnce(Errno) -> Error) -> Failure {
+        match uses.iter().find(|ability| kernel.has(**ability)) {
+            Some(ability) if Ability::refused_with(errno) => Failure::Lacks(*ability),
+            _ => Failure::Refused(error(errno)),
+        }
+    }
 }
 
 impl From<Error> for Failure {

@@ -61,7 +61,8 @@ impl RunFiles {
     /// # Errors
     /// [`Class::Run`]
     pub fn transient_etc(&mut self) -> Result<String> {
-        let name = |number| format!("/run/ostree/transient-etc.{number:06}");
+        // Six characters, as libostree's.
+        let name = |number| format!("/run/ostree/transient-etc.{:06}", number % 1_000_000);
         self.new_directory(name, std::process::id()..=u32::MAX, 0o700)
     }
 

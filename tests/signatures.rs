@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use support::failure::{Context, Result};
-use support::signer::{Key, Signer};
+use support::signer::{Key, Signer, base64};
 use support::trials;
 
 const ED25519: &str = "ostree.sign.ed25519";
@@ -135,16 +135,6 @@ const DIGEST_TEXT: &str = "[byte 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
     0x28, 0x29, 0x2a, 0x2b, 0x2c, 0x2d, 0x2e, 0x2f]";
 const DIGEST_HEX: &str = "101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f";
 
-fn key_line(key: &Key) -> String {
-    base64(&key.raw) + "\n"
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use ct_codecs::{Base64, Encoder};
-    let mut text = vec![0; bytes.len() * 2 + 4];
-    Base64::encode_to_str(&mut text, bytes).unwrap_or_default().to_owned()
-}
-
 /// The keys of a key file in which everything is a key.
 fn keys(file: impl AsRef<[u8]>) -> Result<PublicKeys> {
     let (keys, problems) = PublicKeys::parse(file.as_ref());
@@ -175,7 +165,7 @@ fn contents() -> Result<()> {
 
 fn pairs() -> Result<()> {
     let signed = Signed::get()?;
-    let (first, second) = (key_line(&signed.first), key_line(&signed.second));
+    let (first, second) = (signed.first.line(), signed.second.line());
     same("its key", signed.one.verify(&keys(&first)?), GOOD)?;
     same("another key", signed.one.verify(&keys(&second)?), untrusted(1, 0, 1))?;
     let two = keys(format!("{second}{first}"))?;
@@ -196,7 +186,7 @@ fn forms() -> Result<()> {
     let signed = Signed::get()?;
     let key = &signed.first;
     for (form, file) in [
-        ("base64", key_line(key).into_bytes()),
+        ("base64", key.line().into_bytes()),
         ("base64 of DER", base64(&key.der).into_bytes()),
         ("DER", key.der.clone()),
         ("PEM", key.pem.clone().into_bytes()),
@@ -209,7 +199,7 @@ fn forms() -> Result<()> {
 
 fn unsigned() -> Result<()> {
     let signed = Signed::get()?;
-    let keys = keys(key_line(&signed.first))?;
+    let keys = keys(signed.first.line())?;
     same("no commitmeta", signed.imported.verify(&keys), Err(Refusal::Unsigned))?;
     let dummy =
         ours::lookup(&signed.dummy.commitmeta, "ostree.sign.dummy", "aay").context("find the dummy")?;
@@ -232,7 +222,7 @@ fn damaged(bytes: &[u8]) -> impl Iterator<Item = (String, Vec<u8>)> {
 
 fn damaged_commits() -> Result<()> {
     let signed = Signed::get()?;
-    let keys = keys(key_line(&signed.first))?;
+    let keys = keys(signed.first.line())?;
     for (damage, commit) in damaged(&signed.one.commit) {
         let result = verify(&commit, &signed.one.commitmeta, &keys);
         same(&damage, result, untrusted(1, 0, 1))?;
@@ -246,7 +236,7 @@ fn damaged_commits() -> Result<()> {
 
 fn damaged_commitmeta() -> Result<()> {
     let signed = Signed::get()?;
-    let keys = keys(key_line(&signed.second))?;
+    let keys = keys(signed.second.line())?;
     let undamaged = Ok(Verified { line: 1, malformed: 1 });
     same("undamaged", signed.both.verify(&keys), undamaged)?;
     let mut outcomes = BTreeSet::new();

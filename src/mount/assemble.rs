@@ -104,10 +104,9 @@ fn attach(root: BorrowedFd<'_>, piece: BorrowedFd<'_>, step: &Step, kernel: Kern
         rustix::mount::move_mount(piece, c"", &place, c"", flags)
     };
     attach().map_err(|errno| {
-        if kernel.has(Ability::DetachedTree) && Ability::refused_with(errno) {
-            return Failure::Lacks(Ability::DetachedTree);
-        }
-        Error::errno(Class::Mount, format!("mount {} of the new root", step.place()), errno).into()
+        Failure::of(errno, &[Ability::DetachedTree], kernel, |errno| {
+            Error::errno(Class::Mount, format!("mount {} of the new root", step.place()), errno)
+        })
     })
 }
 

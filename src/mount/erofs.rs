@@ -20,21 +20,17 @@ pub fn mount(image: &Image, kernel: Kernel) -> Result<OwnedFd, Failure> {
     // EROFS takes its source only by path (seen up to 6.18).
     let file = lookup::descriptor_path(image.handle());
     if kernel.has(Ability::FileBackedErofs) {
-        return match from(&file, image) {
-            Err((errno, _)) if Ability::refused_with(errno) => Err(Failure::Lacks(Ability::FileBackedErofs)),
-            result => Ok(result.map_err(|(_, error)| error)?),
-        };
+        return from(&file, image, kernel);
     }
     let (device, path) = syscall::loop_device(image.handle()).map_err(no_loop_device)?;
-    let mount = from(&path, image).map_err(|(_, error)| error)?;
+    let mount = from(&path, image, kernel)?;
     // Now the mount is its user; it goes with the last of them.
     drop(device);
     Ok(mount)
 }
 
-fn from(source: &CStr, image: &Image) -> Result<OwnedFd, (Errno, Error)> {
-    let context =
-        Context::open(c"erofs", "the composefs image".into()).map_err(|error| (Errno::NODEV, error))?;
+fn from(source: &CStr, image: &Image, kernel: Kernel) -> Result<OwnedFd, Failure> {
+    let context = Context::open(c"erofs", "the composefs image".into())?;
     let configure = || {
         context.string(c"source", source)?;
         context.flag(c"ro")?;
@@ -44,8 +40,10 @@ fn from(source: &CStr, image: &Image) -> Result<OwnedFd, (Errno, Error)> {
         }
         context.create()
     };
-    configure().map_err(|errno| (errno, context.error(errno)))?;
-    context.mount(true).map_err(|error| (Errno::IO, error))
+    configure().map_err(|errno| {
+        Failure::of(errno, &[Ability::FileBackedErofs], kernel, |errno| context.error(errno))
+    })?;
+    Ok(context.mount(true)?)
 }
 
 fn no_loop_device(errno: Errno) -> Error {

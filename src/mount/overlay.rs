@@ -46,12 +46,12 @@ pub fn mount(overlay: &Overlay<'_>, kernel: Kernel) -> Result<OwnedFd, Failure> 
         context.string(c"verity", c"require").map_err(|errno| no_verity(overlay, errno))?;
     }
     set_layers(&context, overlay, kernel)?;
-    if let Err(errno) = context.create() {
-        return Err(what_lacks(overlay, kernel, errno).unwrap_or_else(|| {
+    context.create().map_err(|errno| {
+        Failure::of(errno, used(overlay), kernel, |errno| {
             let error = fail(errno);
-            if overlay.verity { error.hint(NEEDS_VERITY) } else { error }.into()
-        }));
-    }
+            if overlay.verity { error.hint(NEEDS_VERITY) } else { error }
+        })
+    })?;
     Ok(context.mount(overlay.readonly)?)
 }
 
@@ -70,18 +70,14 @@ fn set_layers(context: &Context, overlay: &Overlay<'_>, kernel: Kernel) -> Resul
         true => context.file(key, layer),
         false => context.string(key, &lookup::descriptor_path(layer)),
     };
-    // What the kernel may lack, if it refuses: the first call decides.
-    let lacks = |errno| match by_handle {
-        _ if !Ability::refused_with(errno) => Failure::Refused(fail(errno)),
-        true => Failure::Lacks(Ability::LayerHandles),
-        false => Failure::Lacks(Ability::AppendedLayers),
-    };
+    let newer = if by_handle { [Ability::LayerHandles] } else { [Ability::AppendedLayers] };
+    let refused = |errno| Failure::of(errno, &newer, kernel, fail);
     if by_handle || kernel.has(Ability::AppendedLayers) {
         for layer in overlay.lower {
-            set(c"lowerdir+", *layer).map_err(lacks)?;
+            set(c"lowerdir+", *layer).map_err(refused)?;
         }
         if let Some(data) = overlay.data {
-            set(c"datadir+", data).map_err(lacks)?;
+            set(c"datadir+", data).map_err(refused)?;
         }
     } else {
         let path = |layer: &BorrowedFd<'_>| lookup::descriptor_path(*layer).to_string_lossy().into_owned();
@@ -93,29 +89,25 @@ fn set_layers(context: &Context, overlay: &Overlay<'_>, kernel: Kernel) -> Resul
         context.string(c"lowerdir", &c_string(layers)).map_err(fail)?;
     }
     if let Some((upper, work)) = &overlay.writable {
-        set(c"upperdir", *upper).map_err(lacks)?;
-        set(c"workdir", *work).map_err(lacks)?;
+        set(c"upperdir", *upper).map_err(refused)?;
+        set(c"workdir", *work).map_err(refused)?;
     }
     Ok(())
 }
 
-/// The kernel takes every option and refuses the whole with EINVAL: the older way, if there is one.
-/// (Before Linux 6.5 it takes every option there could be, and looks at them only now.)
-fn what_lacks(overlay: &Overlay<'_>, kernel: Kernel, errno: Errno) -> Option<Failure> {
-    if !Ability::refused_with(errno) {
-        return None;
-    }
+/// What an overlay uses that is looked at only when all options are there. (Before Linux 6.5 that is
+/// all of them.)
+fn used(overlay: &Overlay<'_>) -> &'static [Ability] {
     // Layers that are attached nowhere come first: that is most kernels.
-    let ways = match overlay.data {
-        Some(_) if overlay.verity => [Ability::DetachedTree, Ability::AppendedLayers].as_slice(),
+    match overlay.data {
+        Some(_) if overlay.verity => &[Ability::DetachedTree, Ability::AppendedLayers],
         Some(_) => &[Ability::DetachedTree, Ability::AppendedLayers, Ability::DataOnlyLayers],
         // An EROFS from a file counts as one on top of the file's in some versions of 6.12 to 6.18
         // (https://github.com/coreos/fedora-coreos-tracker/issues/2087), the image's overlay is the
         // second, and three are too many (FILESYSTEM_MAX_STACK_DEPTH in linux/fs.h). From a loop
         // device it does not.
         None => &[Ability::DetachedTree, Ability::AppendedLayers, Ability::FileBackedErofs],
-    };
-    ways.iter().find(|ability| kernel.has(**ability)).map(|ability| Failure::Lacks(*ability))
+    }
 }
 
 /// Opens `upper` and `work` in `directory`; `covered`: the directory that `upper` is to look like.

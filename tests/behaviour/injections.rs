@@ -7,9 +7,56 @@ use crate::support::promises::{exited, nothing_changed, nothing_changed_outside,
 use crate::support::random::{without_random, without_random_rows};
 use crate::support::sandbox::{Edit, Outcome, Ran, Run, SYSROOT, Sandbox};
 use crate::support::trials::ignorable;
+use crate::support::ways::Way;
 use libtest_mimic::{Completion, Trial};
 
 use crate::setting::*;
+
+/// What is prepared.
+#[derive(Clone, Copy, PartialEq)]
+enum Root {
+    /// The deployment's directory, on a read-only disk.
+    Directory,
+    /// And a transient `/etc`.
+    TransientEtc,
+    /// The image, with everything transient.
+    Image,
+}
+
+impl Root {
+    const ALL: [Root; 3] = [Root::Directory, Root::TransientEtc, Root::Image];
+
+    fn name(self) -> &'static str {
+        match self {
+            Root::Directory => "",
+            Root::TransientEtc => ", transient /etc",
+            Root::Image => ", image with everything transient",
+        }
+    }
+
+    fn config(self) -> &'static str {
+        match self {
+            Root::Directory => "[sysroot]\nreadonly=true\n[var]\nmount=true\n",
+            Root::TransientEtc => "[sysroot]\nreadonly=true\n[var]\nmount=true\n[etc]\ntransient=true\n",
+            Root::Image => {
+                "[composefs]\nenabled=yes\n[root]\ntransient=true\ntransient-size=16M\n\
+                 [etc]\ntransient=true\n[var]\ntransient=true\n"
+            }
+        }
+    }
+
+    /// The system calls it needs besides.
+    fn calls(self, way: &Way) -> Vec<&'static str> {
+        const OVERLAY: [&str; 5] = ["fsopen", "fsconfig", "fsmount", "fchown,fchown32", "getxattr"];
+        const IMAGE: [&str; 5] =
+            ["pread64", "symlink,symlinkat", "getdents64", "flistxattr", "utimensat,utimensat_time64"];
+        let overlay = if self == Root::Directory { &[][..] } else { &OVERLAY };
+        let image = if self == Root::Image { &IMAGE[..] } else { &[] };
+        let loop_device = self == Root::Image && way.without.contains(&"file-backed-erofs");
+        let loop_device = if loop_device { &["ioctl"][..] } else { &[] };
+        [overlay, image, loop_device].concat()
+    }
+}
 
 /// The system calls of every way, those together that do the same.
 const CALLS: [&str; 13] = [
@@ -31,19 +78,14 @@ const CALLS: [&str; 13] = [
 /// Those that a new root assembled in a mount namespace needs besides.
 const NAMESPACE_CALLS: [&str; 4] = ["unshare", "setns", "fchdir", "chroot"];
 
-/// Those that a transient `/etc` needs besides.
-const OVERLAY_CALLS: [&str; 3] = ["fsopen", "fsconfig", "fsmount"];
-
 pub fn injections() -> Vec<Trial> {
     let mut trials = Vec::new();
     for setting in Setting::all() {
         let namespace = if setting.way.is_in_namespace() { &NAMESPACE_CALLS[..] } else { &[] };
-        for transient_etc in [false, true] {
-            let overlay = if transient_etc { &OVERLAY_CALLS[..] } else { &[] };
-            let plan = if transient_etc { ", transient /etc" } else { "" };
-            for &call in CALLS.iter().chain(namespace).chain(overlay) {
-                let name = format!("failing {call}{plan}: {}", setting.name());
-                trials.push(ignorable(name, move || fail_one_by_one(setting, transient_etc, call)));
+        for root in Root::ALL {
+            for &call in CALLS.iter().chain(namespace).chain(&root.calls(setting.way)) {
+                let name = format!("failing {call}{}: {}", root.name(), setting.name());
+                trials.push(ignorable(name, move || fail_one_by_one(setting, root, call)));
             }
         }
         let name = format!("openat2 has to be tried again: {}", setting.name());
@@ -55,10 +97,10 @@ pub fn injections() -> Vec<Trial> {
 }
 
 /// A sandbox in which the plan has all kinds of mounts.
-fn full_plan(setting: Setting, transient_etc: bool) -> Result<Sandbox> {
+fn full_plan(setting: Setting, root: Root) -> Result<Sandbox> {
     let mut sandbox = setting.sandbox(shared_disk()?)?;
-    let etc = if transient_etc { "[etc]\ntransient=true\n" } else { "" };
-    sandbox.edits.push(file(CONFIG, &format!("[sysroot]\nreadonly=true\n[var]\nmount=true\n{etc}")));
+    sandbox.loop_devices = true;
+    sandbox.edits.push(file(CONFIG, root.config()));
     // The initramfs mounted something in the physical root, which must not get lost when we fail.
     sandbox.edits.push(Edit::Tmpfs(format!("{SYSROOT}/boot")));
     if setting.shared {
@@ -84,12 +126,12 @@ fn with_error(strace: &[String], setting: Setting, call: &str, error: &str, when
 }
 
 /// Lets the first, second, ... `call` fail, until there are no more of them.
-fn fail_one_by_one(setting: Setting, transient_etc: bool, call: &str) -> Result<Completion> {
+fn fail_one_by_one(setting: Setting, root: Root, call: &str) -> Result<Completion> {
     let Some(strace) = strace() else {
         return Ok(Completion::ignored_with("there is no strace"));
     };
     let strace = strace?;
-    let mut sandbox = full_plan(setting, transient_etc)?;
+    let mut sandbox = full_plan(setting, root)?;
     let run = setting.run(&cmdline()?);
     sandbox.runs = vec![run.clone()];
     let undisturbed = job::run(sandbox.clone())?;
@@ -161,7 +203,7 @@ fn try_again(setting: Setting) -> Result<Completion> {
     let Some(strace) = strace() else {
         return Ok(Completion::ignored_with("there is no strace"));
     };
-    let mut sandbox = full_plan(setting, false)?;
+    let mut sandbox = full_plan(setting, Root::Directory)?;
     sandbox.runs = vec![setting.run(&cmdline()?)];
     let undisturbed = job::run(sandbox.clone())?;
     sandbox.runs = vec![with_error(&strace?, setting, "openat2", "EAGAIN", &format!("1..{TIMES}"))?];
@@ -180,7 +222,7 @@ fn fail_for_good(setting: Setting) -> Result<Completion> {
         return Ok(Completion::ignored_with("there is no strace"));
     };
     let strace = strace?;
-    let mut sandbox = full_plan(setting, false)?;
+    let mut sandbox = full_plan(setting, Root::Directory)?;
     for number in 1.. {
         sandbox.runs = vec![with_failure(&strace, setting, "move_mount", &format!("{number}+"))?];
         let outcome = job::run(sandbox.clone())?;

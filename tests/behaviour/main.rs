@@ -2,10 +2,12 @@
 //! what it refuses and how it says so, and that a failure at any system call leaves everything as
 //! it was.
 
+mod composefs;
 mod injections;
 mod refusals;
 mod runs;
 mod setting;
+mod signed;
 mod spellings;
 #[path = "../support/mod.rs"]
 mod support;
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
         trials.extend(refusals::refusals());
         trials.extend(usage::usage());
         trials.extend(runs::runs());
+        trials.extend(composefs::composefs());
+        trials.extend(signed::signed());
         trials.extend(injections::injections());
         trials
     })

@@ -44,7 +44,7 @@ impl Setting {
 }
 
 pub fn disk() -> Result<&'static Disk> {
-    Ok(Disks::get()?.disk(Kind { deployments: 1, legacy_readonly: false }, false))
+    Ok(Disks::get()?.disk(Kind::PLAIN, false))
 }
 
 pub fn shared_disk() -> Result<Ground> {
@@ -57,6 +57,12 @@ pub fn copy() -> Result<Ground> {
 
 pub fn cmdline() -> Result<String> {
     Ok(format!("quiet ostree={}", disk()?.boot_links[0]))
+}
+
+/// A script for the shell of this machine's busybox, in a sandbox with its `/usr`.
+pub fn shell(script: &str) -> Run {
+    let arguments = [&format!("{HOST_USR}/bin/busybox"), "sh", "-ec", script];
+    Run::of(arguments.map(str::to_owned).to_vec())
 }
 
 pub fn file(path: &str, text: &str) -> Edit {

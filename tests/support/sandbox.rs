@@ -11,7 +11,7 @@ use super::sysroots::Disks;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,6 +53,8 @@ pub struct Sandbox {
     pub shared: bool,
     /// Changes before the first run; in this order.
     pub edits: Vec<Edit>,
+    /// There are loop devices.
+    pub loop_devices: bool,
     /// There is a `/dev/kmsg`.
     pub kernel_log: bool,
     /// There is a [`HOST_USR`].
@@ -163,6 +165,7 @@ impl Sandbox {
             ground,
             shared: false,
             edits: Vec::new(),
+            loop_devices: false,
             kernel_log: false,
             host: false,
             runs: Vec::new(),
@@ -176,6 +179,9 @@ impl Sandbox {
         initramfs(&self.base, &self.usr)?;
         bind(&self.product, &self.base.join(PRODUCT.trim_start_matches('/')), true)?;
         self.mount_ground()?;
+        if self.loop_devices {
+            make_loop_devices(&self.base.join("dev"))?;
+        }
         if self.kernel_log {
             bind(Path::new("/dev/kmsg"), &self.base.join("dev/kmsg"), false)?;
         }
@@ -290,6 +296,19 @@ pub fn initramfs(base: &Path, usr: &Path) -> Result<()> {
     mount_new("proc", &base.join("proc"), "")?;
     mount_new("tmpfs", &base.join("run"), "mode=0755")?;
     bind(Path::new("/dev/null"), &base.join("dev/null"), false)
+}
+
+/// The control device, and more loop devices than are ever in use: the kernel makes them when asked
+/// for a free one, and in the sandbox nobody makes their nodes then.
+fn make_loop_devices(folder: &Path) -> Result<()> {
+    const MISC: u64 = 10;
+    const LOOP_CONTROL: u64 = 237;
+    const LOOP: u64 = 7;
+    let make = |name: &str, kind, device| {
+        mknod(&folder.join(name), kind, Mode::S_IRUSR | Mode::S_IWUSR, device).context(format!("make {name}"))
+    };
+    make("loop-control", SFlag::S_IFCHR, makedev(MISC, LOOP_CONTROL))?;
+    (0..128).try_for_each(|minor| make(&format!("loop{minor}"), SFlag::S_IFBLK, makedev(LOOP, minor)))
 }
 
 /// Makes `base` the root of this namespace; everything else is gone.

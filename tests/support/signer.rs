@@ -7,6 +7,7 @@
 use super::cache;
 use super::failure::{Context, Result};
 use super::sandbox::tool;
+use ct_codecs::{Base64, Encoder};
 use nix::mount::{MsFlags, mount};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,19 @@ pub struct Key {
     pub pem: String,
 }
 
+impl Key {
+    /// A line of a key file.
+    pub fn line(&self) -> String {
+        base64(&self.raw) + "\n"
+    }
+}
+
+/// In base64.
+pub fn base64(bytes: &[u8]) -> String {
+    let mut text = vec![0; bytes.len() * 2 + 4];
+    Base64::encode_to_str(&mut text, bytes).unwrap_or_default().to_owned()
+}
+
 impl Signer {
     /// With an empty repository. Its `/tmp` goes with this process's mount namespace, which
     /// [`trials`](super::trials) made.
@@ -86,6 +100,14 @@ impl Signer {
             vec!["ostree", "commit", "--repo=/tmp/repo", "--orphan", "--subject=a commit", "/tmp/tree"];
         command.extend(arguments.iter().map(String::as_str));
         Ok(self.run(&command)?.trim().to_owned())
+    }
+
+    /// Takes over a commit from another repository.
+    pub fn import(&self, checksum: &str, commit: &[u8]) -> Result<()> {
+        let file = self.file(&object(checksum, "commit"));
+        fs::create_dir_all(file.parent().context("find the folder")?)
+            .and_then(|()| fs::write(&file, commit))
+            .context(format!("write {}", file.display()))
     }
 
     /// Signs a commit; `place` is the array for the signature in the detached metadata.

@@ -4,10 +4,11 @@ use super::failure::{Context, Result};
 use super::sandbox::{self, tool};
 use super::{cache, job, reference};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -17,6 +18,12 @@ pub const STATEROOT: &str = "debian";
 
 /// Where the deployment has its kernel.
 const MODULES: &str = "usr/lib/modules/6.12.0-test";
+
+/// The commit names the digest of its image.
+const COMPOSEFS: &str = "--generate-composefs-metadata";
+
+/// The composefs image, in a deployment.
+const IMAGE: &str = ".ostree.cfs";
 
 /// Bytes of the (sparse) image.
 const SIZE: u64 = 48 << 20;
@@ -28,6 +35,33 @@ pub struct Kind {
     pub deployments: usize,
     /// `ostree/repo/config` has the legacy `[sysroot] readonly=true`.
     pub legacy_readonly: bool,
+    /// Deployments have the composefs image that `ostree` makes; else it is taken away.
+    pub image: bool,
+    /// Deployments have a hotfix layer for `/usr`.
+    pub hotfix: bool,
+}
+
+impl Kind {
+    /// One deployment, as `ostree` makes it.
+    pub const PLAIN: Kind = Kind { deployments: 1, legacy_readonly: false, image: true, hotfix: false };
+
+    /// All that are made.
+    const ALL: [Kind; 7] = [
+        Kind::PLAIN,
+        Kind { deployments: 2, ..Kind::PLAIN },
+        Kind { legacy_readonly: true, ..Kind::PLAIN },
+        Kind { deployments: 2, legacy_readonly: true, ..Kind::PLAIN },
+        Kind { hotfix: true, ..Kind::PLAIN },
+        Kind { image: false, ..Kind::PLAIN },
+        Kind { image: false, hotfix: true, ..Kind::PLAIN },
+    ];
+
+    fn name(self) -> String {
+        let Kind { deployments, legacy_readonly, image, hotfix } = self;
+        let words = [(legacy_readonly, "-legacy"), (!image, "-no-image"), (hotfix, "-hotfix")];
+        let words = words.iter().filter(|(there, _)| *there).map(|(_, word)| *word);
+        format!("disk-{deployments}{}", words.collect::<String>())
+    }
 }
 
 /// One disk to make.
@@ -85,19 +119,16 @@ impl Disks {
         let base = folder.join("sandbox");
         fs::create_dir(&base).context("make the folder for sandboxes")?;
         let mut disks = BTreeMap::new();
-        for deployments in [1, 2] {
-            for legacy_readonly in [false, true] {
-                let kind = Kind { deployments, legacy_readonly };
-                let name = format!("disk-{deployments}{}", if legacy_readonly { "-legacy" } else { "" });
-                let recipe = |image: &Path| {
-                    let (image, base, reference) = (image.to_owned(), base.clone(), reference.clone());
-                    job::make(Recipe { image, base, reference, kind })
-                };
-                let image = cache::piece(&name, &[include_bytes!("sysroots.rs"), &library], recipe)?;
-                for readonly in [false, true] {
-                    let copy = folder.join(format!("{name}-{readonly}"));
-                    disks.insert((kind, readonly), Disk::mount(&image, copy, readonly)?);
-                }
+        for kind in Kind::ALL {
+            let name = kind.name();
+            let recipe = |image: &Path| {
+                let (image, base, reference) = (image.to_owned(), base.clone(), reference.clone());
+                job::make(Recipe { image, base, reference, kind })
+            };
+            let image = cache::piece(&name, &[include_bytes!("sysroots.rs"), &library], recipe)?;
+            for readonly in [false, true] {
+                let copy = folder.join(format!("{name}-{readonly}"));
+                disks.insert((kind, readonly), Disk::mount(&image, copy, readonly)?);
             }
         }
         Ok(Disks { base, reference, disks })
@@ -179,30 +210,81 @@ impl Recipe {
             let tree = format!("/tmp/tree.{version}");
             plant(Path::new(&tree), version)?;
             let source = format!("--tree=dir={tree}");
-            let commit = ["commit", "--repo=/sysroot/ostree/repo", "--branch=test", "--bootable", &source];
+            let commit =
+                ["commit", "--repo=/sysroot/ostree/repo", "--branch=test", "--bootable", COMPOSEFS, &source];
             ostree(&commit)?;
             ostree(&["admin", "deploy", "--sysroot=/sysroot", "--os=debian", "test"])?;
         }
-        self.link_slots()?;
+        let disk = self.found()?;
+        link_slots(&disk)?;
+        for deployment in &disk.deployments {
+            self.furnish(&disk.mounted.join(deployment))?;
+        }
         umount2("/sysroot", MntFlags::empty()).context("unmount the disk")
     }
 
-    /// The links of Android's slots, written as `aboot-deploy` does: relative, from `/ostree`.
-    fn link_slots(&self) -> Result<()> {
+    /// The disk with what `ostree` made.
+    fn found(&self) -> Result<Disk> {
         let mut disk = Disk { mounted: "/sysroot".into(), boot_links: Vec::new(), deployments: Vec::new() };
         disk.find_boot_links()?;
-        let (Some(first), Some(last)) = (disk.deployments.first(), disk.deployments.last()) else {
-            return Err("ostree made no boot link".into());
-        };
         if disk.deployments.len() != self.kind.deployments {
             return Err(format!("ostree made the boot links {:?}", disk.boot_links));
         }
-        for (slot, deployment) in [("root.a", first), ("root.b", last)] {
-            let text = deployment.trim_start_matches("ostree/");
-            symlink(text, Path::new("/sysroot/ostree").join(slot)).context(format!("link {slot}"))?;
+        Ok(disk)
+    }
+
+    /// Makes a deployment what [`Kind`] says.
+    fn furnish(&self, deployment: &Path) -> Result<()> {
+        let image = deployment.join(IMAGE);
+        image.metadata().context("find the image that ostree made")?;
+        if self.kind.image && !self.kind.hotfix {
+            return Ok(());
+        }
+        // `ostree` protects deployments against changes, and `unlock --hotfix` leaves them unprotected.
+        fs::File::open(deployment)
+            .and_then(|folder| Ok(ioctl_setflags(&folder, ioctl_getflags(&folder)? - IFlags::IMMUTABLE)?))
+            .context("make the deployment mutable")?;
+        if !self.kind.image {
+            fs::remove_file(&image).context("remove the image")?;
+        }
+        if self.kind.hotfix {
+            plant_hotfix(deployment)?;
         }
         Ok(())
     }
+}
+
+/// The links of Android's slots, written as `aboot-deploy` does: relative, from `/ostree`.
+fn link_slots(disk: &Disk) -> Result<()> {
+    let (Some(first), Some(last)) = (disk.deployments.first(), disk.deployments.last()) else {
+        return Err("ostree made no boot link".into());
+    };
+    for (slot, deployment) in [("root.a", first), ("root.b", last)] {
+        let text = deployment.trim_start_matches("ostree/");
+        symlink(text, Path::new("/sysroot/ostree").join(slot)).context(format!("link {slot}"))?;
+    }
+    Ok(())
+}
+
+/// What `ostree admin unlock --hotfix` leaves (it works on the booted deployment only), and what
+/// somebody changed then: a file of the image, and one below `/usr/etc`.
+fn plant_hotfix(deployment: &Path) -> Result<()> {
+    let (upper, work) = (deployment.join(".usr-ovl-upper"), deployment.join(".usr-ovl-work"));
+    for folder in [&upper, &work] {
+        fs::create_dir(folder).context(format!("make {}", folder.display()))?;
+    }
+    // It mounts the layer at once, and the kernel leaves its mark on a layer that is new.
+    let place = Path::new("/tmp/hotfix");
+    fs::create_dir_all(place).context("make a mount point")?;
+    let lower = deployment.join("usr");
+    let layers = [("lowerdir", &lower), ("upperdir", &upper), ("workdir", &work)];
+    let options = layers.map(|(option, path)| format!("{option}={}", path.display())).join(",");
+    mount(Some("overlay"), place, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+        .context("mount the hotfix")?;
+    for (path, text) in [("lib/os-release", "ID=hotfix\n"), ("etc/hostname", "hotfix\n")] {
+        fs::write(place.join(path), text).context(format!("write {path}"))?;
+    }
+    umount2(place, MntFlags::empty()).context("unmount the hotfix")
 }
 
 fn ostree(arguments: &[&str]) -> Result<()> {
@@ -217,6 +299,11 @@ fn plant(tree: &Path, version: usize) -> Result<()> {
     symlink("sysroot/ostree", tree.join("ostree")).context("link ostree")?;
     let write = |path: &str, text: String| fs::write(tree.join(path), text).context(format!("write {path}"));
     write("usr/etc/hostname", format!("version-{version}\n"))?;
+    // What a new /var begins with.
+    let seed = "usr/share/factory/var/lib/seed";
+    fs::create_dir_all(tree.join("usr/share/factory/var/lib")).context("make the factory's /var")?;
+    write(seed, "seed\n".into())?;
+    fs::set_permissions(tree.join(seed), Permissions::from_mode(0o640)).context(format!("protect {seed}"))?;
     write("usr/lib/os-release", format!("ID=debian\nVERSION_ID={version}\nPRETTY_NAME=Test\n"))?;
     write(&format!("{MODULES}/vmlinuz"), "kernel\n".into())?;
     write(&format!("{MODULES}/initramfs.img"), "initramfs\n".into())?;

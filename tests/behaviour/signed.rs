@@ -1,0 +1,239 @@
+//! Signed images, on a kernel that need not have fs-verity: strace answers in its place.
+//!
+//! Whether the kernel measures and checks is for the QEMU tests to see; here it is which answers lead
+//! to which result.
+
+use crate::support::failure::{Context, Result};
+use crate::support::job;
+use crate::support::promises::{exited, nothing_changed, same};
+use crate::support::sandbox::{Edit, Run, SYSROOT};
+use crate::support::signer::Signer;
+use crate::support::trials::ignorable;
+use libtest_mimic::{Completion, Trial};
+use prepare_root::commit::Commit;
+use std::sync::OnceLock;
+
+use crate::setting::*;
+
+/// Without the link to the device of the root: to look for that would be another ioctl. And without
+/// reading a file of the root to see who mounts `/boot`: it has no digest.
+const SIGNED: &str =
+    "[composefs]\nenabled=signed\n[systemd]\nvolatile-root=false\n[boot]\nmount=false\n";
+const KEYS: &str = "/etc/ostree/initramfs-root-binding.key";
+
+/// What a signature consists of, on the disk with one deployment.
+struct Signed {
+    /// Two public keys, each a line in base64.
+    keys: [String; 2],
+    checksum: String,
+    commit: Vec<u8>,
+    /// The signature by the first key.
+    commitmeta: Vec<u8>,
+    /// The digest of the image in the commit.
+    digest: [u8; 32],
+}
+
+impl Signed {
+    fn get() -> Result<&'static Signed> {
+        static SIGNED: OnceLock<Result<Signed>> = OnceLock::new();
+        SIGNED.get_or_init(Signed::make).as_ref().map_err(Clone::clone)
+    }
+
+    fn make() -> Result<Signed> {
+        let disk = disk()?;
+        let name = disk.deployments[0].rsplit('/').next().context("name the deployment")?;
+        let checksum = name.split('.').next().context("name the commit")?.to_owned();
+        let commit =
+            std::fs::read(disk.mounted.join(object(&checksum, "commit"))).context("read the commit")?;
+        let digest = Commit::parse(&commit).and_then(|commit| commit.composefs_digest());
+        let signer = Signer::new()?;
+        let (first, second) = (signer.key("first")?, signer.key("second")?);
+        signer.import(&checksum, &commit)?;
+        signer.sign(&checksum, "first", "ostree.sign.ed25519")?;
+        Ok(Signed {
+            keys: [first, second].map(|key| key.line()),
+            commitmeta: signer.object(&checksum, "commitmeta")?,
+            digest: digest.context("find the digest in the commit")?,
+            checksum,
+            commit,
+        })
+    }
+}
+
+fn object(checksum: &str, kind: &str) -> String {
+    let (folder, name) = checksum.split_at(2);
+    format!("ostree/repo/objects/{folder}/{name}.{kind}")
+}
+
+/// One disk, and what becomes of it.
+struct Case {
+    name: &'static str,
+    /// What is wrong, if something is.
+    wrong: fn(&Signed, &mut Scene),
+    status: i32,
+    says: &'static [&'static str],
+}
+
+struct Scene {
+    keys: String,
+    commit: Vec<u8>,
+    commitmeta: Option<Vec<u8>>,
+    /// What the kernel answers when it is to measure the image.
+    measured: Measured,
+    edits: Vec<Edit>,
+}
+
+enum Measured {
+    Digest([u8; 32]),
+    Error(&'static str),
+}
+
+const CASES: &[Case] = &[
+    Case { name: "all is well", wrong: |_, _| {}, status: 0, says: &[] },
+    Case {
+        name: "the other key, and the right one after it",
+        wrong: |signed, scene| scene.keys = signed.keys[1].clone() + &signed.keys[0],
+        status: 0,
+        says: &[],
+    },
+    Case {
+        name: "a malformed key, and the right one after it",
+        wrong: |signed, scene| scene.keys = format!("malformed\n{}", signed.keys[0]),
+        status: 0,
+        says: &["/etc/ostree/initramfs-root-binding.key: line 1 is not"],
+    },
+    Case {
+        name: "a hotfix nobody signed",
+        wrong: |_, scene| {
+            let deployment = format!("{SYSROOT}/{}", disk().map_or("", |disk| &disk.deployments[0]));
+            scene.edits.push(Edit::Directory(format!("{deployment}/.usr-ovl-work")));
+            scene.edits.push(Edit::Directory(format!("{deployment}/.usr-ovl-upper")));
+        },
+        status: 0,
+        says: &["the deployment has a hotfix layer for /usr, and nobody signed that"],
+    },
+    Case {
+        name: "the wrong key",
+        wrong: |signed, scene| scene.keys.clone_from(&signed.keys[1]),
+        status: 13,
+        says: &[
+            "verify the commit ",
+            "none of the commit's Ed25519 signatures (1, 0 of them malformed)",
+            KEYS,
+        ],
+    },
+    Case {
+        name: "another commit than the signed one",
+        wrong: |_, scene| scene.commit[40] ^= 1,
+        status: 13,
+        says: &["verify the commit ", "none of the commit's Ed25519 signatures (1, 0 of them malformed)"],
+    },
+    Case {
+        name: "no commitmeta",
+        wrong: |_, scene| scene.commitmeta = None,
+        status: 13,
+        says: &["verify the commit ", "there is no commitmeta"],
+    },
+    Case {
+        name: "commitmeta without a signature",
+        wrong: |_, scene| scene.commitmeta = Some(Vec::new()),
+        status: 13,
+        says: &["verify the commit ", "the commit has no Ed25519 signature"],
+    },
+    Case {
+        name: "an image without fs-verity",
+        wrong: |_, scene| scene.measured = Measured::Error("ENODATA"),
+        status: 13,
+        says: &["verify the composefs image of debian ", "the image has no fs-verity digest", "(ENODATA)"],
+    },
+    Case {
+        name: "a file system without fs-verity",
+        wrong: |_, scene| scene.measured = Measured::Error("ENOTTY"),
+        status: 13,
+        says: &["verify the composefs image of debian ", "its file system has no fs-verity", "(ENOTTY)"],
+    },
+    Case {
+        name: "a file system made without fs-verity",
+        wrong: |_, scene| scene.measured = Measured::Error("EOPNOTSUPP"),
+        status: 13,
+        says: &["verify the composefs image of debian ", "its file system has no fs-verity", "(EOPNOTSUPP)"],
+    },
+    Case {
+        name: "another image",
+        wrong: |signed, scene| {
+            let mut digest = signed.digest;
+            digest[31] ^= 1;
+            scene.measured = Measured::Digest(digest);
+        },
+        status: 13,
+        says: &[
+            "verify the composefs image of debian ",
+            "the fs-verity digest of the image is ",
+            "the signed commit names",
+        ],
+    },
+];
+
+pub fn signed() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for setting in Setting::without_mounting() {
+        for case in CASES {
+            let name = format!("signed: {}: {}", case.name, setting.name());
+            trials.push(ignorable(name, move || case.check(setting)));
+        }
+    }
+    trials
+}
+
+impl Case {
+    fn check(&self, setting: Setting) -> Result<Completion> {
+        let Some(strace) = strace() else {
+            return Ok(Completion::ignored_with("there is no strace"));
+        };
+        let signed = Signed::get()?;
+        let mut scene = Scene {
+            keys: signed.keys[0].clone(),
+            commit: signed.commit.clone(),
+            commitmeta: Some(signed.commitmeta.clone()),
+            measured: Measured::Digest(signed.digest),
+            edits: Vec::new(),
+        };
+        (self.wrong)(signed, &mut scene);
+        let mut sandbox = setting.sandbox(copy()?)?;
+        (sandbox.host, sandbox.loop_devices) = (true, true);
+        sandbox.edits = scene.edits;
+        sandbox.edits.extend([file(CONFIG, SIGNED), file(KEYS, &scene.keys)]);
+        let mut put = |kind, bytes: Option<Vec<u8>>| {
+            let path = format!("{SYSROOT}/{}", object(&signed.checksum, kind));
+            sandbox.edits.extend(bytes.map(|bytes| Edit::File(path, bytes)));
+        };
+        put("commit", Some(scene.commit));
+        put("commitmeta", scene.commitmeta);
+        // The first ioctl is the one that measures: `struct fsverity_digest` with SHA-256, 32 bytes.
+        let answer = match scene.measured {
+            Measured::Error(error) => format!("error={error}"),
+            Measured::Digest(digest) => {
+                let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("retval=0:poke_exit=@arg3=01002000{digest}")
+            }
+        };
+        let inject = format!("inject=ioctl:{answer}:when=1");
+        let options = ["-f", "-qq", "-o", "/tmp/trace", "-e", &inject].map(str::to_owned);
+        let command = [&strace?[..], &options, &setting.way.command(&cmdline()?)].concat();
+        let look = "grep -c verity=require /proc/self/mountinfo || true";
+        sandbox.runs = vec![Run::of(command), shell(look)];
+        let outcome = job::run(sandbox)?;
+        let [ran, look] = &outcome.runs[..] else { return Err("not two runs".into()) };
+        exited(ran, self.status)?;
+        match self.says {
+            [] => same("messages", &[""], &[ran.stderr.as_str()])?,
+            says => one_message(ran, says)?,
+        }
+        if self.status == 0 {
+            same("roots with verity=require", &["1"], &[look.stdout.trim_end()])?;
+        } else {
+            nothing_changed(&outcome.before, &ran.after)?;
+        }
+        Ok(Completion::Completed)
+    }
+}
