@@ -267,19 +267,19 @@ impl Settings<'_> {
         })
     }
 
-    /// The value that counts. `stronger`: whether the argument demands all that the file does.
+    /// The value that counts. `strongest`: whether no value in the file could demand more than this.
     fn value<T: PartialEq>(
         &self,
         group: &str,
         key: &str,
         parse: fn(&str) -> Option<T>,
         known: &str,
-        stronger: fn(&T) -> bool,
+        strongest: fn(&T) -> bool,
     ) -> Result<Option<T>> {
         let file = self.in_file(group, key, parse, known)?;
         let argument = self.in_arguments(&format!("{group}.{key}"), parse, known)?;
         Ok(match argument {
-            Some(value) if self.allows(stronger(&value) || file.as_ref() == Some(&value), group, key) => {
+            Some(value) if self.allows(strongest(&value) || file.as_ref() == Some(&value), group, key) => {
                 Some(value)
             }
             _ => file,
@@ -298,10 +298,10 @@ impl Settings<'_> {
         allowed
     }
 
-    /// `strong`: the value that demands more, if one of them does.
-    fn boolean(&self, group: &str, key: &str, true_is_stronger: bool) -> Result<Option<bool>> {
-        let stronger: fn(&bool) -> bool = if true_is_stronger { |value| *value } else { |_| false };
-        self.value(group, key, keyfile::boolean, BOOLEANS, stronger)
+    /// `true_demands_more`: else neither value does.
+    fn boolean(&self, group: &str, key: &str, true_demands_more: bool) -> Result<Option<bool>> {
+        let strongest: fn(&bool) -> bool = if true_demands_more { |value| *value } else { |_| false };
+        self.value(group, key, keyfile::boolean, BOOLEANS, strongest)
     }
 
     fn mount_here(&self, group: &str) -> Result<MountHere> {

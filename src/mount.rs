@@ -82,3 +82,30 @@ impl From<Error> for Failure {
         Failure::Refused(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Class;
+
+    /// Refuses what uses these abilities until there is no older way; how often it was tried.
+    fn tries(errno: Errno, uses: &[Ability]) -> usize {
+        let mut kernel = Kernel::NEWEST;
+        for tries in 1.. {
+            match Failure::of(errno, uses, kernel, |errno| Error::errno(Class::Mount, "mount", errno)) {
+                Failure::Lacks(ability) => kernel.forget(ability),
+                Failure::Refused(_) => return tries,
+            }
+        }
+        unreachable!("every number was tried")
+    }
+
+    #[test]
+    fn trying_older_ways_comes_to_an_end() {
+        let uses = [Ability::DetachedTree, Ability::AppendedLayers];
+        assert_eq!(tries(Errno::INVAL, &uses), 3);
+        assert_eq!(tries(Errno::INVAL, &[]), 1);
+        // No kernel says so because it is old.
+        assert_eq!(tries(Errno::IO, &uses), 1);
+    }
+}

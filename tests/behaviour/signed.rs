@@ -17,8 +17,7 @@ use crate::setting::*;
 
 /// Without the link to the device of the root: to look for that would be another ioctl. And without
 /// reading a file of the root to see who mounts `/boot`: it has no digest.
-const SIGNED: &str =
-    "[composefs]\nenabled=signed\n[systemd]\nvolatile-root=false\n[boot]\nmount=false\n";
+const SIGNED: &str = "[composefs]\nenabled=signed\n[systemd]\nvolatile-root=false\n[boot]\nmount=false\n";
 const KEYS: &str = "/etc/ostree/initramfs-root-binding.key";
 
 /// What a signature consists of, on the disk with one deployment.
