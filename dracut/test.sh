@@ -227,7 +227,7 @@ test_plain_machine_needs_no_drivers() {
 test_maybe_without_erofs_warns() {
     configure '[composefs]\nenabled=maybe\n'
     without_driver erofs
-    build "${small[@]}" && grep -q 'lacks overlay or erofs' "$work/log"
+    build "${small[@]}" && grep -q 'lacks drivers: erofs: deployments' "$work/log"
 }
 
 test_transient_etc_without_overlay_is_fatal() {
@@ -240,6 +240,55 @@ test_transient_etc_without_overlay_is_fatal() {
 test_signed_without_key_is_fatal() {
     configure '# [composefs]\n[composefs]\r\nenabled=signed\r\n'
     refuses 'needs public keys, and /etc/ostree/initramfs-root-binding.key is missing' "${small[@]}"
+}
+
+test_hidden_key_is_fatal() {
+    configure '[composefs]\nenabled=signed\nkeypath=/run/keys/signing.pub\n'
+    mkdir -p "$root/run/keys"
+    echo AAAA > "$root/run/keys/signing.pub"
+    refuses 'keypath=/run/keys/signing.pub will be hidden' "${small[@]}"
+}
+
+test_unneeded_key_is_optional() {
+    configure '[composefs]\nenabled=yes\nkeypath=/run/keys/signing.pub\n'
+    build "${small[@]}" && our_program && lacks run/keys/signing.pub
+}
+
+# The tree's kernel under the name of one that cannot mount EROFS from a file.
+old_kernel() {
+    mv "$root/usr/lib/modules/$kernel" "$root/usr/lib/modules/6.11.99-old"
+    local kernel=6.11.99-old
+    "$@"
+}
+
+test_old_kernel_has_loop() {
+    configure '[composefs]\nenabled=yes\n'
+    old_kernel build "${small[@]}" && has_driver overlay erofs loop
+}
+
+test_old_kernel_without_loop_is_fatal() {
+    configure '[composefs]\nenabled=yes\n'
+    without_driver loop
+    old_kernel refuses 'needs drivers that kernel 6.11.99-old lacks: loop$' "${small[@]}"
+}
+
+test_new_kernel_needs_no_loop() {
+    configure '[composefs]\nenabled=yes\n'
+    without_driver loop
+    build "${small[@]}" && has_driver overlay erofs
+}
+
+test_transient_root_without_overlay_is_fatal() {
+    configure '[composefs]\nenabled=yes\n[root]\ntransient=true\ntransient-size=10%\n'
+    without_driver overlay
+    refuses "lacks: overlay$" "${small[@]}"
+}
+
+test_transient_var_needs_no_drivers() {
+    configure '[var]\ntransient=true\ntransient-size=1G\n[systemd]\nvolatile-root=false\nremount-fs-dropin=false\n[overrides]\nkernel-arguments=safe\n'
+    without_driver overlay
+    without_driver erofs
+    build "${small[@]}" && our_program && ! grep -q 'ostree: ' "$work/log"
 }
 
 test_kernel_only_checks_drivers() {

@@ -50,11 +50,21 @@ install() {
         esac
     fi
     file=${settings[composefs.keypath]-/etc/ostree/initramfs-root-binding.key}
+    if [[ ${settings[composefs.enabled]-} == signed ]]; then
+        case $file in
+            /dev/* | /proc/* | /run/* | /sys/* | /sysroot/*)
+                ostree_fatal "[composefs] keypath=$file will be hidden: the boot mounts something over it;" \
+                    "keep the keys elsewhere, /etc/ostree for one"
+                ;;
+            /*) ;;
+            *) ostree_fatal "[composefs] keypath=$file is not an absolute path: mend $settings_file" ;;
+        esac
+        [[ -s $root$file ]] || ostree_fatal \
+            "[composefs] enabled=signed needs public keys, and $root$file is missing or empty:" \
+            "put them there, or set keypath= in $settings_file"
+    fi
     if [[ -s $root$file ]]; then
         inst "$file" || exit 1
-    elif [[ ${settings[composefs.enabled]-} == signed ]]; then
-        ostree_fatal "[composefs] enabled=signed needs public keys, and $root$file is missing or empty:" \
-            "put them there, or set keypath= in $settings_file"
     fi
 
     if dracut_module_included systemd; then
@@ -71,18 +81,22 @@ install() {
 
 installkernel() {
     local -A settings
-    local settings_file driver needed='' missing=''
+    local settings_file driver image='overlay erofs' needed='' missing=''
 
-    # Loop devices are for kernels that cannot mount EROFS from a file (before 6.12).
     hostonly='' instmods overlay erofs loop
 
+    # Before that, EROFS is mounted from a block device only.
+    ! ostree_kernel_is_before 6.12 || image+=' loop'
     ostree_settings
     case ${settings[composefs.enabled]-} in
-        yes | true | 1 | verity | signed) needed='overlay erofs' ;;
+        yes | true | 1 | verity | signed) needed=$image ;;
         maybe)
-            if ! ostree_has_driver overlay || ! ostree_has_driver erofs; then
-                dwarn "ostree: kernel $kernel lacks overlay or erofs: deployments with a composefs image will not boot"
-            fi
+            for driver in $image; do
+                ostree_has_driver "$driver" || missing+=" $driver"
+            done
+            [[ ! $missing ]] || dwarn \
+                "ostree: kernel $kernel lacks drivers:$missing: deployments with a composefs image will not boot"
+            missing=''
             ;;
     esac
     case " ${settings[etc.transient]-} ${settings[root.transient]-} ${settings[root.transient-ro]-} " in
@@ -101,6 +115,11 @@ installkernel() {
 ostree_fatal() {
     dfatal "ostree: $*"
     exit 1
+}
+
+# Whether $kernel is older than version $1.
+ostree_kernel_is_before() {
+    [[ $1 != "$(printf '%s\n' "$1" "$kernel" | sort -V | head -n 1)" ]]
 }
 
 # Whether driver $1 is built into the kernel or went into the initramfs.

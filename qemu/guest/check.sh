@@ -35,6 +35,10 @@ section mounts systemctl list-units --type=mount --all --plain --no-legend --ful
 section generator ls /run/systemd/generator
 section booted od -An -v -w16 -tx1 /run/ostree-booted
 section root stat -c '%d %i' /
+section deployment stat -c '%d %i' /sysroot/ostree/deploy/debian/deploy/*.0
+section modes stat -c '%n %a' / /usr /etc /var
+section witness head -n 1 /usr/lib/prepare-root-check/witness
+section remount systemctl show -p WantedBy -p Result -p ActiveState -p ConditionResult -p DropInPaths systemd-remount-fs.service
 section run-ostree ls -lA /run/ostree
 section time systemd-analyze time
 
@@ -70,6 +74,15 @@ for directory in / /usr /etc /var /sysroot /boot; do
         printf 'writable\t%s\n' "$directory" >&3
     else
         printf 'read-only\t%s\n' "$directory" >&3
+    fi
+done
+
+# For a second boot of the same disk: what of the first is still there?
+for directory in / /etc /var; do
+    stamp=${directory%/}/.prepare-root-stamp
+    [ ! -e "$stamp" ] || printf 'stamp-found\t%s\n' "$directory" >&3
+    if (: > "$stamp") 2> /dev/null; then
+        printf 'stamp-made\t%s\n' "$directory" >&3
     fi
 done
 

@@ -11,6 +11,7 @@ exec 3> /dev/virtio-ports/prepare-root.report
 printf 'state\temergency\n' >&3
 sed 's/^/mountinfo	/' /proc/self/mountinfo >&3
 sed 's/^/cmdline	/' /proc/cmdline >&3
+systemctl show -p ExecMainStatus ostree-prepare-root.service | sed 's/^/unit	/' >&3
 dmesg --raw 2> /dev/null | sed -n 's/^\(.*ostree-prepare-root\[.*\)/log	\1/p' >&3
 printf 'end\n' >&3
 exec 3>&-

@@ -1,11 +1,13 @@
 //! Disks with a deployed Debian: built when there is none for the recipe yet.
 
+use crate::accel::Accel;
 use crate::cache::{Cache, Key, Workplace};
 use crate::layout;
 use crate::product::{Product, Program};
 use crate::progress::Progress;
-use crate::recipe::Recipe;
+use crate::recipe::{Image, Recipe};
 use crate::script;
+use crate::seal;
 use crate::suite::Suite;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -16,6 +18,8 @@ use std::process::Command;
 pub struct Disk {
     /// The directory with the disk image and the copy of its `/boot`.
     dir: PathBuf,
+    /// Holds the directory, unless it is the cache's.
+    _place: Option<Workplace>,
 }
 
 impl Disk {
@@ -28,7 +32,20 @@ impl Disk {
     pub fn boot(&self) -> PathBuf {
         self.dir.join("boot")
     }
+
+    /// What a boot could change on the disk, as text: see `tree/listing.sh`.
+    pub fn listing(&self, logs: &Path) -> Result<String> {
+        let log = logs.join("listing.txt");
+        script::run(
+            &mut script::in_mount_namespace(LISTING, [self.image(), self.dir.join("mounted")]),
+            &log,
+        )?;
+        fs::read_to_string(&log).context("read the listing")
+    }
 }
+
+const DAMAGE: &str = include_str!("../tree/damage.sh");
+const LISTING: &str = include_str!("../tree/listing.sh");
 
 /// Gives disks for recipes.
 pub struct Builder<'a> {
@@ -38,46 +55,109 @@ pub struct Builder<'a> {
     pub product: Option<&'a Product>,
     /// Where steps are announced.
     pub progress: &'a Progress,
+    /// Who runs the guest that seals.
+    pub accel: Accel,
+    /// The workspace.
+    pub workspace: &'a Path,
 }
 
 impl Builder<'_> {
     /// Finds or builds the disk of a recipe.
-    pub fn disk(&self, recipe: &Recipe, logs: &Path) -> Result<Disk> {
+    ///
+    /// With `private`, or when the recipe damages it, it is a copy that may be changed.
+    pub fn disk(&self, recipe: &Recipe, private: bool, logs: &Path) -> Result<Disk> {
+        let dir = self.sound(recipe, logs)?;
+        if !private && recipe.damage.is_none() {
+            return Ok(Disk { dir, _place: None });
+        }
+        let place = self.cache.workplace()?;
+        let copy = place.join("disk");
+        let mut command = Command::new("cp");
+        command.args(["-a", "--sparse=always", "--reflink=auto"]).arg(&dir).arg(&copy);
+        script::run(&mut command, &logs.join("copy-disk.log"))?;
+        if let Some(damage) = recipe.damage {
+            let mut command = script::in_mount_namespace(DAMAGE, [copy.join("disk.img")]);
+            command.arg(damage.name());
+            script::run(&mut command, &logs.join("damage.log"))?;
+        }
+        Ok(Disk { dir: copy, _place: Some(place) })
+    }
+
+    /// Finds or builds a disk that nothing was done to yet.
+    fn sound(&self, recipe: &Recipe, logs: &Path) -> Result<PathBuf> {
         let product = match recipe.program {
             Program::Ours => Some(self.product.context("our program was not built")?.files()),
             Program::Libostree => None,
         };
-        let base = base_name(recipe.suite);
-        let name = recipe.disk_name(&base, product.as_deref())?;
+        let bases = [Some(recipe.suite), foreign_tools(recipe)].into_iter().flatten().map(base_name);
+        let name = recipe.disk_name(&bases.collect::<Vec<_>>().join(" "), product.as_deref())?;
         let dir = self.cache.piece(&name);
         if dir.exists() {
             fs::write(dir.join("used"), "")?;
-            return Ok(Disk { dir });
+            return Ok(dir);
         }
-
-        let suite = recipe.suite;
-        let step = |what: &str| format!("{suite}: {what}");
-        let base = self.base(suite, logs)?;
         let place = self.cache.workplace()?;
-        let (tree, made) = (place.join("tree"), place.join("disk"));
+        let made = place.join("disk");
         fs::create_dir(&made)?;
-        self.progress.step(&step("unpacking the base system"), || {
-            unpack(&base, &tree, logs)?;
-            layout::adapt(&tree, recipe, product.as_deref(), logs)
-        })?;
-        self.progress
-            .step(&step("making the initramfs (dracut)"), || layout::initramfs(&tree, recipe, logs))?;
-        self.progress.step(&step("committing and deploying (ostree)"), || {
-            let reference = format!("debian/{suite}");
-            let mut command = script::in_mount_namespace(layout::DISK, [&tree, &made.join("disk.img")]);
-            let var = if recipe.used_var { "used-var" } else { "new-var" };
-            command.arg(made.join("boot")).args([&reference, var]).args(&recipe.kargs);
-            script::run(&mut command, &logs.join("disk.log"))
-        })?;
+        self.build(recipe, product.as_deref(), &place, &made, logs)?;
         fs::write(made.join("used"), "")?;
         let dir = self.cache.publish(&made, &name)?;
         self.cache.remove_old_disks()?;
-        Ok(Disk { dir })
+        Ok(dir)
+    }
+
+    /// Builds the disk of a recipe in the directory `made`.
+    fn build(
+        &self,
+        recipe: &Recipe,
+        product: Option<&Path>,
+        place: &Workplace,
+        made: &Path,
+        logs: &Path,
+    ) -> Result<()> {
+        let suite = recipe.suite;
+        let step = |what: &str| format!("{suite}: {what}");
+        let base = self.base(suite, logs)?;
+        let kernel = recipe.kernel.package(self.cache, self.progress, logs)?;
+        let tree = place.join("tree");
+        self.progress.step(&step("unpacking the base system"), || {
+            unpack(&base, &tree, logs)?;
+            layout::adapt(&tree, recipe, kernel.as_deref(), product, logs)
+        })?;
+        let key = place.join("key.pem");
+        let mut sealer = None;
+        if recipe.image == Image::Signed {
+            let mut command = Command::new("sh");
+            command.args(["-c", layout::SIGNING_KEY, "sh"]).args([&key, &tree.join(layout::KEYS)]);
+            script::run(&mut command, &logs.join("key.log"))?;
+            sealer = Some(seal::build(self.workspace, logs)?);
+        }
+        self.progress
+            .step(&step("making the initramfs (dracut)"), || layout::initramfs(&tree, recipe, logs))?;
+        let tools = match foreign_tools(recipe) {
+            Some(suite) => {
+                let (base, tools) = (self.base(suite, logs)?, place.join("tools"));
+                self.progress
+                    .step(&format!("{suite}: unpacking its ostree"), || unpack(&base, &tools, logs))?;
+                tools
+            }
+            None => tree.clone(),
+        };
+        let (image, boot) = (made.join("disk.img"), made.join("boot"));
+        self.progress.step(&step("committing and deploying (ostree)"), || {
+            let mut command = script::in_mount_namespace(layout::DISK, [&tree, &tools, &image, &boot]);
+            command.arg(format!("debian/{suite}")).args(&recipe.kargs);
+            command.env("VAR", if recipe.used_var { "used" } else { "new" });
+            command.env("HOTFIX", if recipe.hotfix { "yes" } else { "no" });
+            command.env("IMAGE", recipe.image.name());
+            command.env("KEY", &key).envs(sealer.iter().map(|sealer| ("SEAL", sealer)));
+            script::run(&mut command, &logs.join("disk.log"))
+        })?;
+        if recipe.image == Image::Signed {
+            let seal = || seal::run(&image, &boot, self.accel, logs);
+            self.progress.step(&step("sealing (fs-verity, in a guest)"), seal)?;
+        }
+        Ok(())
     }
 
     /// Unpacks a suite's plain Debian tree, for as long as the workplace lives.
@@ -112,6 +192,11 @@ impl Builder<'_> {
         })?;
         self.cache.publish(&made, &name)
     }
+}
+
+/// The suite whose ostree makes the disk, if the recipe's own cannot make images.
+fn foreign_tools(recipe: &Recipe) -> Option<Suite> {
+    (recipe.image != Image::None && recipe.suite == Suite::Trixie).then_some(Suite::Forky)
 }
 
 fn unpack(base: &Path, tree: &Path, logs: &Path) -> Result<()> {

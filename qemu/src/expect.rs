@@ -18,6 +18,34 @@ pub enum Expect {
     MountedReadOnly(&'static str),
     /// The root is the deployment that `ostree admin status` marks as booted.
     BootedDeployment,
+    /// The root is the overlay over the deployment's composefs image, and nothing but it.
+    ComposefsRoot,
+    /// The root's file system has this option.
+    RootOption(&'static str),
+    /// `/run/ostree-booted` names device and inode of the deployment that is marked as booted.
+    BackingDeployment,
+    /// `/run/ostree-booted` has this key.
+    BootedKey(&'static str),
+    /// `/run/ostree-booted` has this key, and it is true.
+    BootedTrue(&'static str),
+    /// `/etc` is the deployment's own directory.
+    EtcOfDeployment,
+    /// This mount is of this kind of file system.
+    MountedKind(&'static str, &'static str),
+    /// This directory has these permissions.
+    Mode(&'static str, &'static str),
+    /// Reading the witness, a file nothing needs, gives this text or this error.
+    Witness(&'static str),
+    /// The kernel's version begins with this.
+    Kernel(&'static str),
+    /// systemd was to remount the root as `/etc/fstab` says, and a drop-in of ours kept it from failing.
+    RemountLeftAlone,
+    /// What the first boot wrote in this directory, the second does not see.
+    Forgotten(&'static str),
+    /// What the first boot wrote in this directory, the second sees.
+    Remembered(&'static str),
+    /// After both boots the disk is as it was before.
+    DiskUntouched,
     /// Exactly one mount is at this path.
     MountedOnce(&'static str),
     /// No mount hides another.
@@ -42,6 +70,8 @@ pub enum Expect {
     CommandLine(&'static str),
     /// The initramfs gave up in an orderly way, and reported.
     Emergency,
+    /// The program that makes the root ended with this status.
+    ExitStatus(&'static str),
     /// The console shows this text.
     ConsoleShows(&'static str),
     /// `/sysroot` is the disk's root, not a deployment.
@@ -49,6 +79,12 @@ pub enum Expect {
 }
 
 type Check = Result<(), String>;
+
+/// A disk that was written to has hundreds of changes.
+const CHANGES_SHOWN: usize = 5;
+
+/// Where what our program says to systemd of the root's remounting is.
+const REMOUNT_DROP_IN: &str = "/run/systemd/system/systemd-remount-fs.service.d/";
 
 impl Expect {
     /// Whether it holds; if not, why.
@@ -88,6 +124,82 @@ impl Expect {
                 let mounts = mounts(outcome)?;
                 let roots: Vec<_> = mounts.at("/").iter().map(|mount| mount.root.clone()).collect();
                 ensure(roots == [expected], || format!("{booted} is booted, but / is {}", roots.join(", ")))
+            }
+            Self::ComposefsRoot => {
+                let mounts = mounts(outcome)?;
+                let at = mounts.at("/");
+                let found: Vec<_> =
+                    at.iter().map(|mount| format!("{} {}{}", mount.kind, mount.source, mount.root)).collect();
+                ensure(found == ["overlay composefs/"], || format!("/ is {}", found.join(", ")))
+            }
+            Self::RootOption(option) => {
+                let mounts = mounts(outcome)?;
+                let at = mounts.at("/");
+                let options = at.last().map_or("", |mount| &mount.file_system_options);
+                ensure(options.split(',').any(|one| one == option), || format!("/ is mounted {options}"))
+            }
+            Self::BackingDeployment => {
+                booted(outcome)?;
+                let file = report.booted_file().map_err(|error| error.to_string())?;
+                let [named, found] = [file.device_inode(), report.line("deployment").map(str::to_owned)];
+                ensure(named.is_some() && named == found, || {
+                    format!("/run/ostree-booted names {named:?}, but the deployment is {found:?}")
+                })
+            }
+            Self::BootedKey(key) => {
+                let file = report.booted_file().map_err(|error| error.to_string())?;
+                ensure(file.has_key(key), || format!("/run/ostree-booted has no '{key}'"))
+            }
+            Self::BootedTrue(key) => {
+                let file = report.booted_file().map_err(|error| error.to_string())?;
+                ensure(file.boolean(key) == Some(true), || {
+                    format!("'{key}' in /run/ostree-booted is {:?}", file.boolean(key))
+                })
+            }
+            Self::EtcOfDeployment => {
+                let expected = format!("/ostree/deploy/debian/deploy/{}/etc", booted(outcome)?);
+                let mounts = mounts(outcome)?;
+                let roots: Vec<_> = mounts.at("/etc").iter().map(|mount| mount.root.clone()).collect();
+                ensure(roots == [expected], || format!("/etc is {}", roots.join(", ")))
+            }
+            Self::MountedKind(path, kind) => {
+                let mounts = mounts(outcome)?;
+                let kinds: Vec<_> = mounts.at(path).iter().map(|mount| mount.kind.clone()).collect();
+                ensure(kinds == [kind], || format!("{path} is {}", kinds.join(", ")))
+            }
+            Self::Mode(path, mode) => {
+                let expected = format!("{path} {mode}");
+                let found = report.lines("modes");
+                ensure(found.contains(&expected), || found.join(", "))
+            }
+            Self::Witness(text) => {
+                let found = report.lines("witness").join("; ");
+                ensure(found.contains(text), || format!("reading it gave '{found}'"))
+            }
+            Self::Kernel(version) => {
+                let found = report.line("kernel").unwrap_or_default();
+                ensure(found.starts_with(version), || format!("the kernel is {found}"))
+            }
+            Self::RemountLeftAlone => {
+                let found = report.lines("remount");
+                let has = |text: &str| found.iter().any(|line| line.contains(text));
+                // Without the first, nothing would have run and nothing could fail.
+                let expected = ["WantedBy=local-fs.target", "Result=success", REMOUNT_DROP_IN];
+                ensure(expected.iter().all(|text| has(text)), || found.join("; "))
+            }
+            Self::Forgotten(path) => ensure(!remembered(outcome, path)?, || {
+                format!("the second boot sees the first one's file in {path}")
+            }),
+            Self::Remembered(path) => {
+                ensure(remembered(outcome, path)?, || format!("the first boot's file in {path} is gone"))
+            }
+            Self::DiskUntouched => {
+                let first = outcome.first.as_ref().ok_or("the disk was booted only once")?;
+                let changes = first.changes();
+                ensure(changes.is_empty(), || {
+                    let shown = changes[..changes.len().min(CHANGES_SHOWN)].join("; ");
+                    format!("{} changes: {shown}", changes.len())
+                })
             }
             Self::MountedOnce(path) => {
                 let count = mounts(outcome)?.at(path).len();
@@ -147,6 +259,10 @@ impl Expect {
                 let state = report.line("state").unwrap_or("unknown");
                 ensure(state == "emergency", || format!("the state is {state}"))
             }
+            Self::ExitStatus(status) => {
+                let found = report.line("unit").unwrap_or("unknown");
+                ensure(found == format!("ExecMainStatus={status}"), || found.to_owned())
+            }
             Self::ConsoleShows(text) => {
                 ensure(outcome.console.contains(text), || format!("the console does not show '{text}'"))
             }
@@ -172,7 +288,7 @@ impl fmt::Display for Expect {
             }
             write!(f, "{}", letter.to_ascii_lowercase())?;
         }
-        let about = about.trim_matches(|c| c == '"' || c == ')');
+        let about = about.trim_end_matches(')').replace('"', "");
         if about.is_empty() { Ok(()) } else { write!(f, "({about})") }
     }
 }
@@ -191,6 +307,14 @@ fn booted(outcome: &Outcome) -> Result<&str, String> {
     outcome.report.booted_deployment().ok_or_else(status)
 }
 
+/// Whether the second boot saw what the first wrote in this directory.
+fn remembered(outcome: &Outcome, path: &str) -> Result<bool, String> {
+    let first = outcome.first.as_ref().ok_or("the disk was booted only once")?;
+    let has = |lines: &[String]| lines.iter().any(|line| line == path);
+    ensure(has(first.report.lines("stamp-made")), || format!("the first boot could not write in {path}"))?;
+    Ok(has(outcome.report.lines("stamp-found")))
+}
+
 fn generated(outcome: &Outcome, unit: &str) -> bool {
     outcome.report.lines("generator").iter().any(|line| line == unit)
 }
@@ -207,5 +331,6 @@ mod tests {
     fn names_are_readable() {
         assert_eq!(Expect::NoFailedUnits.to_string(), "no-failed-units");
         assert_eq!(Expect::MountedOnce("/var").to_string(), "mounted-once(/var)");
+        assert_eq!(Expect::Mode("/", "755").to_string(), "mode(/, 755)");
     }
 }

@@ -10,26 +10,45 @@ use std::path::Path;
 use std::process::Command;
 
 const ADAPT: &str = include_str!("../tree/adapt.sh");
+const KERNEL: &str = include_str!("../tree/kernel.sh");
 const INITRAMFS: &str = include_str!("../tree/initramfs.sh");
 
 /// The script that commits and deploys a tree.
 pub const DISK: &str = include_str!("../tree/disk.sh");
 
+/// The script that makes the key a commit is signed with.
+pub const SIGNING_KEY: &str = include_str!("../tree/key.sh");
+
 /// The scripts whose text decides what a disk becomes.
-pub const SCRIPTS: [&str; 3] = [ADAPT, INITRAMFS, DISK];
+pub const SCRIPTS: [&str; 5] = [KERNEL, ADAPT, INITRAMFS, SIGNING_KEY, DISK];
 
 const CHECK_UNIT: &str = "usr/lib/systemd/system/prepare-root-check.service";
 const CHECK_WANTED: &str = "usr/lib/systemd/system/multi-user.target.wants/prepare-root-check.service";
 
 /// The files that make the guest report.
-pub const GUEST_FILES: [File; 3] = [
+pub const GUEST_FILES: [File; 4] = [
+    ("usr/lib/prepare-root-check/witness", include_str!("../guest/witness")),
     ("usr/lib/prepare-root-check/check.sh", include_str!("../guest/check.sh")),
     (CHECK_UNIT, include_str!("../guest/check.service")),
     ("usr/lib/tmpfiles.d/prepare-root-check.conf", include_str!("../guest/tmpfiles.conf")),
 ];
 
+/// Where the public keys are that an initramfs accepts signatures of.
+pub const KEYS: &str = "etc/ostree/initramfs-root-binding.key";
+
 /// Puts the recipe's files and ours into the tree and gives it OSTree's layout.
-pub fn adapt(tree: &Path, recipe: &Recipe, product: Option<&Path>, logs: &Path) -> Result<()> {
+pub fn adapt(
+    tree: &Path,
+    recipe: &Recipe,
+    kernel: Option<&Path>,
+    product: Option<&Path>,
+    logs: &Path,
+) -> Result<()> {
+    if let Some(package) = kernel {
+        let mut command = Command::new("sh");
+        command.args(["-c", KERNEL, "sh"]).args([tree, package]);
+        script::run(&mut command, &logs.join("kernel.log"))?;
+    }
     let mut command = Command::new("sh");
     command.args(["-c", ADAPT, "sh"]).arg(tree);
     script::run(&mut command, &logs.join("adapt.log"))?;
@@ -50,6 +69,9 @@ pub fn adapt(tree: &Path, recipe: &Recipe, product: Option<&Path>, logs: &Path) 
     }
     if let Some(config) = recipe.config {
         write(&tree.join("etc/ostree/prepare-root.conf"), config, 0o644)?;
+    }
+    for (path, text) in recipe.files {
+        write(&tree.join(path), text, 0o644)?;
     }
     for path in recipe.remove {
         fs::remove_file(tree.join(path)).with_context(|| format!("remove /{path} from the tree"))?;

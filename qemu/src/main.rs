@@ -5,12 +5,14 @@
 //! the guest sends a [`report`], and [`trial`] judges it.
 
 mod accel;
+mod archive;
 mod cache;
 mod command;
 mod console;
 mod disk;
 mod entry;
 mod expect;
+mod kernel;
 mod layout;
 mod mounts;
 mod product;
@@ -20,6 +22,7 @@ mod recipe;
 mod report;
 mod scenario;
 mod script;
+mod seal;
 mod suite;
 mod summary;
 mod trial;
@@ -78,8 +81,8 @@ fn boot(recipe: &Recipe, live: bool, limit: Duration) -> Result<bool> {
     let workshop = Workshop::open(recipe.program)?;
     let Workshop { cache, progress, accel, .. } = &workshop;
     let logs = cache.logs(&format!("boot-{}", recipe.suite))?;
-    let disk = workshop.builder().disk(recipe, &logs)?;
-    let boot = Boot { accel: *accel, limit, live, edit: None, logs: &logs };
+    let disk = workshop.builder()?.disk(recipe, false, &logs)?;
+    let boot = Boot { accel: *accel, limit, live, edit: None, archive: &[], keep: false, logs: &logs };
     let outcome = progress.step(&format!("{}: booting", recipe.suite), || boot.run(&disk))?;
     if let Err(fate) = outcome.complete() {
         eprint!("{}", script::tail(&outcome.console_log)?);
@@ -97,8 +100,10 @@ fn test(scenarios: &[Scenario], program: Program, limit: Duration) -> Result<boo
     let mut score = trial::Score::default();
     for scenario in scenarios {
         let logs = workshop.cache.logs(scenario.name)?;
-        let boot = Boot { accel: workshop.accel, limit, live: false, edit: scenario.edit, logs: &logs };
-        score.run(scenario, &workshop.builder(), &boot)?;
+        let Scenario { edit, archive, .. } = *scenario;
+        let boot =
+            Boot { accel: workshop.accel, limit, live: false, edit, archive, keep: false, logs: &logs };
+        score.run(scenario, &workshop.builder()?, &boot)?;
     }
     Ok(score.finish())
 }
@@ -124,8 +129,9 @@ impl Workshop {
         Ok(Self { cache, progress, accel, product })
     }
 
-    fn builder(&self) -> Builder<'_> {
-        Builder { cache: &self.cache, product: self.product.as_ref(), progress: &self.progress }
+    fn builder(&self) -> Result<Builder<'_>> {
+        let Self { cache, progress, accel, product } = self;
+        Ok(Builder { cache, product: product.as_ref(), progress, accel: *accel, workspace: workspace()? })
     }
 }
 
@@ -136,7 +142,7 @@ fn initramfs() -> Result<bool> {
     let mut passed = true;
     for suite in [Suite::Trixie, Suite::Forky] {
         let logs = workshop.cache.logs(&format!("initramfs-{suite}"))?;
-        let (_place, tree) = workshop.builder().tree(suite, &logs)?;
+        let (_place, tree) = workshop.builder()?.tree(suite, &logs)?;
         let mut command = process::Command::new(&script);
         command.arg(&tree).args(workshop.product.as_ref().map(Product::program));
         passed &= command.status().with_context(|| format!("run {}", script.display()))?.success();

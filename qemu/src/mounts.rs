@@ -14,8 +14,12 @@ pub struct Mount {
     pub point: String,
     /// Options of this mount.
     pub options: String,
-    kind: String,
-    source: String,
+    /// The kind of its file system.
+    pub kind: String,
+    /// What is mounted, as it was named.
+    pub source: String,
+    /// Options of its file system.
+    pub file_system_options: String,
 }
 
 /// All mounts, in the order of the kernel.
@@ -38,6 +42,7 @@ impl Mounts {
                 options: mount.mount_options.to_string_lossy().into_owned(),
                 kind: mount.fstype.to_string_lossy().into_owned(),
                 source: mount.mount_source.to_string_lossy().into_owned(),
+                file_system_options: mount.super_options.to_string_lossy().into_owned(),
             });
         }
         Ok(Self(mounts))

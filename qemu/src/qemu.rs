@@ -1,11 +1,14 @@
 //! One boot in QEMU.
 
 use crate::accel::Accel;
+use crate::archive;
 use crate::console::{self, End};
 use crate::disk::Disk;
 use crate::entry::Entry;
+use crate::recipe::File;
 use crate::report::Report;
 use anyhow::{Context, bail};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,6 +27,10 @@ pub struct Boot<'a> {
     pub live: bool,
     /// What is changed on the kernel command line.
     pub edit: Option<Edit>,
+    /// Files that are put over the initramfs.
+    pub archive: &'a [File],
+    /// Whether what the guest writes to the disk stays there.
+    pub keep: bool,
     /// Where console and report go.
     pub logs: &'a Path,
 }
@@ -40,6 +47,29 @@ pub struct Outcome {
     pub console_log: PathBuf,
     /// The kernel command line QEMU was given.
     pub command_line: String,
+    /// Of two boots of one disk, what came of the first.
+    pub first: Option<First>,
+}
+
+/// The first of two boots of one disk.
+pub struct First {
+    /// What the guest reported.
+    pub report: Report,
+    /// What was on the disk before both boots.
+    pub disk_before: String,
+    /// What was on it after.
+    pub disk_after: String,
+}
+
+impl First {
+    /// Lines that only one of the listings has.
+    pub fn changes(&self) -> Vec<String> {
+        let [before, after] =
+            [&self.disk_before, &self.disk_after].map(|text| text.lines().collect::<BTreeSet<_>>());
+        let gone = before.difference(&after).map(|line| format!("gone: {line}"));
+        let new = after.difference(&before).map(|line| format!("new: {line}"));
+        gone.chain(new).collect()
+    }
 }
 
 impl Outcome {
@@ -55,8 +85,19 @@ impl Outcome {
     }
 }
 
+/// A machine without disks, with its console on standard input and output.
+pub fn machine(accel: Accel) -> Command {
+    // Should we be killed, no guest stays behind.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+    command.args(accel.arguments());
+    command.args(["-smp", "2", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot"]);
+    command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+    command
+}
+
 impl Boot<'_> {
-    /// Boots the entry of a disk. The disk is left as it was.
+    /// Boots the entry of a disk.
     pub fn run(&self, disk: &Disk) -> anyhow::Result<Outcome> {
         let entry = Entry::read(&disk.boot())?;
         let command_line = match self.edit {
@@ -65,18 +106,22 @@ impl Boot<'_> {
         };
         let report = self.logs.join("report.txt");
         let console_log = self.logs.join("console.log");
+        let initramfs = match self.archive {
+            [] => entry.initramfs,
+            files => {
+                let extended = self.logs.join("initramfs.img");
+                archive::extend(&entry.initramfs, files, &extended)?;
+                extended
+            }
+        };
 
-        // Should we be killed, no guest stays behind.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-        command.args(self.accel.arguments());
-        command.args(["-smp", "2", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot"]);
-        command.arg("-kernel").arg(&entry.kernel).arg("-initrd").arg(&entry.initramfs);
+        let mut command = machine(self.accel);
+        command.arg("-kernel").arg(&entry.kernel).arg("-initrd").arg(&initramfs);
         command.args(["-append", &command_line]);
         command.arg("-drive");
-        command.arg(format!("if=virtio,format=raw,snapshot=on,file={}", disk.image().display()));
+        let snapshot = if self.keep { "off" } else { "on" };
+        command.arg(format!("if=virtio,format=raw,snapshot={snapshot},file={}", disk.image().display()));
         command.args(["-device", "virtio-rng-pci"]);
-        command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         command.args(["-device", "virtio-serial-pci", "-chardev"]);
         command.arg(format!("file,id=report,path={}", report.display()));
         command.args(["-device", "virtserialport,chardev=report,name=prepare-root.report"]);
@@ -103,6 +148,6 @@ impl Boot<'_> {
         let text = fs::read(&report).with_context(|| format!("read {}", report.display()))?;
         let console = String::from_utf8_lossy(&fs::read(&console_log)?).into_owned();
         let report = Report::parse(&String::from_utf8_lossy(&text));
-        Ok(Outcome { end, report, console, console_log, command_line })
+        Ok(Outcome { end, report, console, console_log, command_line, first: None })
     }
 }

@@ -1,8 +1,10 @@
 //! Everything a disk is made from.
 
 use crate::cache::Key;
+use crate::kernel::Kernel;
 use crate::layout;
 use crate::product::Program;
+use crate::seal;
 use crate::suite::Suite;
 use anyhow::Result;
 use std::path::Path;
@@ -10,11 +12,38 @@ use std::path::Path;
 /// A file that a recipe adds.
 pub type File = (&'static str, &'static str);
 
+/// What the deployment has of composefs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// Nothing: its directory becomes the root.
+    None,
+    /// The image that `ostree admin deploy` writes where there is no fs-verity.
+    Plain,
+    /// An image with the digests of all files in it, which is the one that the commit names; the
+    /// commit is signed; image and files are sealed with fs-verity.
+    Signed,
+}
+
+/// What an attacker, or a bad disk, did to a disk with a signed image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// One file's object has other contents, and no fs-verity.
+    File,
+    /// Another image, sealed as well, in place of the commit's.
+    OtherImage,
+    /// The same image, but not sealed.
+    UnsealedImage,
+    /// The commit's signatures are gone.
+    NoSignature,
+}
+
 /// What a disk with one deployed Debian is made from.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// The Debian release.
     pub suite: Suite,
+    /// The kernel it boots.
+    pub kernel: Kernel,
     /// Whose `ostree-prepare-root` is in the initramfs.
     pub program: Program,
     /// Contents of `/etc/ostree/prepare-root.conf`, if there is to be one.
@@ -29,6 +58,37 @@ pub struct Recipe {
     pub used_var: bool,
     /// Files removed from the tree.
     pub remove: &'static [&'static str],
+    /// Files added to the tree.
+    pub files: &'static [File],
+    /// What it has of composefs.
+    pub image: Image,
+    /// Whether `/usr` has the writable layer of `ostree admin unlock --hotfix`.
+    pub hotfix: bool,
+    /// What was done to the finished disk.
+    pub damage: Option<Damage>,
+}
+
+impl Image {
+    /// Its name in `tree/disk.sh`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Plain => "plain",
+            Self::Signed => "signed",
+        }
+    }
+}
+
+impl Damage {
+    /// Its name in `tree/damage.sh`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::OtherImage => "other-image",
+            Self::UnsealedImage => "unsealed-image",
+            Self::NoSignature => "no-signature",
+        }
+    }
 }
 
 /// What every boot needs: the disk, an answer on the console, an end after a panic.
@@ -39,6 +99,7 @@ impl Recipe {
     pub fn new(suite: Suite) -> Self {
         Self {
             suite,
+            kernel: Kernel::Suite,
             program: Program::Ours,
             config: None,
             kargs: KARGS.map(str::to_owned).to_vec(),
@@ -46,6 +107,10 @@ impl Recipe {
             initramfs_files: &[],
             used_var: false,
             remove: &[],
+            files: &[],
+            image: Image::None,
+            hotfix: false,
+            damage: None,
         }
     }
 
@@ -80,14 +145,41 @@ impl Recipe {
         Self { remove, ..self }
     }
 
-    /// The name of the finished disk in the cache. `product` is the directory with our files.
+    /// With files added to the tree.
+    pub fn files(self, files: &'static [File]) -> Self {
+        Self { files, ..self }
+    }
+
+    /// With another kernel than the suite's.
+    pub fn kernel(self, kernel: Kernel) -> Self {
+        Self { kernel, ..self }
+    }
+
+    /// With a composefs image.
+    pub fn image(self, image: Image) -> Self {
+        Self { image, ..self }
+    }
+
+    /// With a writable layer over `/usr`.
+    pub fn hotfix(self) -> Self {
+        Self { hotfix: true, ..self }
+    }
+
+    /// With something done to the finished disk.
+    pub fn damage(self, damage: Damage) -> Self {
+        Self { damage: Some(damage), ..self }
+    }
+
+    /// The name in the cache of the finished disk, before it is damaged. `product` is the directory with
+    /// our files.
     pub fn disk_name(&self, base: &str, product: Option<&Path>) -> Result<String> {
         let mut key = Key::new("disk").with("base", base).with("program", self.program.name());
         if let Some(product) = product {
             key = key.with_files(product)?;
         }
         key = key.with("config", self.config.unwrap_or("none")).with("omit", self.omit);
-        key = key.with("used-var", [u8::from(self.used_var)]);
+        key = key.with("used-var", [u8::from(self.used_var)]).with("hotfix", [u8::from(self.hotfix)]);
+        key = key.with("image", self.image.name()).with("kernel", self.kernel.name());
         for karg in &self.kargs {
             key = key.with("karg", karg);
         }
@@ -97,11 +189,17 @@ impl Recipe {
         for path in self.remove {
             key = key.with("remove", path);
         }
+        for (path, text) in self.files {
+            key = key.with("file", path).with("contents", text);
+        }
         for (path, text) in layout::GUEST_FILES {
             key = key.with(path, text);
         }
         for script in layout::SCRIPTS {
             key = key.with("script", script);
+        }
+        if self.image == Image::Signed {
+            key = key.with("seal", seal::SOURCE);
         }
         Ok(format!("disk-{}-{}", self.suite, key.finish()))
     }

@@ -92,6 +92,27 @@ impl Report {
 pub struct BootedFile(Vec<u8>);
 
 impl BootedFile {
+    /// Whether it has an entry of this name.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.value(key).is_some()
+    }
+
+    /// The value of an entry, if that is a boolean.
+    pub fn boolean(&self, key: &str) -> Option<bool> {
+        match self.value(key)? {
+            // The value, then a NUL and its type.
+            [value, 0, b'b', ..] => Some(*value != 0),
+            _ => None,
+        }
+    }
+
+    /// What follows a key and its NUL. Keys and values begin at a multiple of eight.
+    fn value(&self, key: &str) -> Option<&[u8]> {
+        let key = [key.as_bytes(), b"\0"].concat();
+        let start = (0..self.0.len()).step_by(8).find(|at| self.0[*at..].starts_with(&key))?;
+        self.0.get(start + key.len().next_multiple_of(8)..)
+    }
+
     /// `DEVICE INODE` of the deployment's directory.
     ///
     /// It is the first entry, so that its place is fixed: the key and its NUL, then two 64-bit numbers.
@@ -134,6 +155,18 @@ mod tests {
         let file = Report::parse(dump).booted_file().expect("hexadecimal");
         assert_eq!(file.device_inode().as_deref(), Some("65024 37"));
         assert!(Report::parse("booted\tod: no such file\n").booted_file().is_err());
+    }
+
+    #[test]
+    fn keys_are_found_whole() {
+        let text = "composefs.signed\0\0\0\0\0\0\0\0/key\0\0s\x11composefs\0\0\0\0\0\0\0\x01\0b";
+        let dump = text.bytes().map(|byte| format!(" {byte:02x}")).collect::<String>();
+        let file = Report::parse(&format!("booted\t{dump}\n")).booted_file().expect("hexadecimal");
+        assert!(file.has_key("composefs.signed"));
+        assert_eq!(file.boolean("composefs.signed"), None);
+        assert_eq!(file.boolean("composefs"), Some(true));
+        assert!(!file.has_key("signed"));
+        assert!(!file.has_key("compose"));
     }
 
     #[test]

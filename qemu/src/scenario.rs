@@ -1,10 +1,12 @@
 //! The scenarios: data, and what is expected of each.
 
 use crate::expect::Expect::{self, *};
+use crate::kernel::Kernel;
+use crate::layout;
 use crate::product::Program;
 use crate::qemu::Edit;
-use crate::recipe::Recipe;
-use crate::suite::Suite::{Forky, Trixie};
+use crate::recipe::{Damage, File, Image, Recipe};
+use crate::suite::Suite::{self, Forky, Trixie};
 
 /// One boot and what it must show.
 pub struct Scenario {
@@ -18,6 +20,10 @@ pub struct Scenario {
     pub recipe: Recipe,
     /// What is changed on the kernel command line OSTree wrote.
     pub edit: Option<Edit>,
+    /// Files that are put over the initramfs: one disk serves several configurations.
+    pub archive: &'static [File],
+    /// Whether the disk is booted a second time, and that boot judged.
+    pub twice: bool,
     /// Lists of assertions, one after the other.
     pub expect: Vec<&'static [Expect]>,
 }
@@ -36,6 +42,37 @@ const HEALTHY: &[Expect] = &[
     BootedFile,
 ];
 
+/// A system that works on a composefs image, whoever mounted what.
+const COMPOSEFS: &[Expect] = &[
+    MultiUser,
+    NoFailedUnits,
+    ComposefsRoot,
+    BackingDeployment,
+    BootedTrue("composefs"),
+    NotWritable("/sysroot"),
+    MountedReadOnly("/sysroot"),
+    MountedOnce("/var"),
+    MountedOnce("/boot"),
+    NothingStacked,
+    Announced,
+];
+
+/// The image cannot be written over, and `/etc` is the deployment's.
+const READONLY_ROOT: &[Expect] =
+    &[NotWritable("/"), NotWritable("/usr"), MountedReadOnly("/"), EtcOfDeployment];
+
+/// The files can be read.
+const READABLE: &[Expect] = &[Witness("genuine")];
+
+/// The kernel compares every file with the digest that the image has of it.
+const VERITY: &[Expect] = &[RootOption("verity=require"), BootedTrue("composefs.verity")];
+
+/// The image is the one of the commit, and somebody we trust signed that.
+const SIGNED: &[Expect] = &[BootedKey("composefs.signed")];
+
+/// An orderly end, with everything still there for a person to repair.
+const REFUSED: &[Expect] = &[Emergency, PhysicalRootKept, ConsoleShows("ostree-prepare-root")];
+
 /// Our program did it, and had nothing to complain of.
 const OURS: &[Expect] = &[OurLog, NoWarnings];
 
@@ -44,6 +81,19 @@ const WRITABLE: &[Expect] = &[Writable("/etc"), Writable("/var")];
 
 const READONLY_CONFIG: &str = "[sysroot]\nreadonly = true\n";
 const READONLY: &[Expect] = &[NotWritable("/sysroot"), MountedReadOnly("/sysroot"), NotWritable("/")];
+
+const CONFIG: &str = "etc/ostree/prepare-root.conf";
+const COMPOSEFS_CONFIG: &str = "[composefs]\nenabled = yes\n";
+const VERITY_CONFIG: &str = "[composefs]\nenabled = verity\n";
+const SIGNED_CONFIG: &str = "[composefs]\nenabled = signed\n";
+const TRANSIENT_CONFIG: &str = "[composefs]\nenabled = yes\n\
+    [root]\ntransient = true\n[etc]\ntransient = true\n[var]\ntransient = true\n";
+
+/// The first test vector of RFC 8032: a good key, and not ours.
+const WRONG_KEY: File = (layout::KEYS, "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n");
+
+/// What Debian's installer writes for the root.
+const FSTAB: File = ("etc/fstab", "LABEL=prepare-root / ext4 errors=remount-ro 0 1\n");
 
 const MARKER: (&str, &str) =
     ("var/lib/dracut/hooks/pre-mount/50-marker.sh", include_str!("../initramfs/marker.sh"));
@@ -58,8 +108,25 @@ pub fn always(program: Program) -> impl Iterator<Item = Expect> {
 
 /// Every scenario, in the order they run.
 pub fn all() -> Vec<Scenario> {
-    let scenario =
-        |name, about, recipe, expect| Scenario { name, about, core: false, recipe, edit: None, expect };
+    let scenario = |name, about, recipe, expect| Scenario {
+        name,
+        about,
+        core: false,
+        recipe,
+        edit: None,
+        archive: &[],
+        twice: false,
+        expect,
+    };
+    let composefs = |more: &[&'static [Expect]]| [&[COMPOSEFS, OURS, WRITABLE], more].concat();
+    let refused = |name, about, suite, damage: Option<Damage>, archive, why| {
+        let recipe = Recipe { damage, ..signed(suite) };
+        Scenario {
+            core: true,
+            archive,
+            ..scenario(name, about, recipe, vec![REFUSED, &[ExitStatus("13")], why])
+        }
+    };
     let healthy = |more: &'static [Expect]| vec![HEALTHY, OURS, WRITABLE, more];
     vec![
         Scenario {
@@ -156,19 +223,172 @@ pub fn all() -> Vec<Scenario> {
         Scenario {
             core: true,
             edit: Some(pointing_at_nothing),
+            archive: &[EMERGENCY],
             ..scenario(
                 "trixie-broken",
                 "ostree= points at nothing: an explanation, and a disk to repair",
-                Recipe::new(Trixie).initramfs_files(&[EMERGENCY]),
-                vec![&[
-                    Emergency,
-                    PhysicalRootKept,
-                    ConsoleShows("ostree-prepare-root"),
-                    ConsoleShows("/ostree/boot.1/debian/0000"),
-                ]],
+                Recipe::new(Trixie),
+                vec![REFUSED, &[ExitStatus("7"), ConsoleShows("/ostree/boot.1/debian/0000")]],
             )
         },
+        Scenario {
+            core: true,
+            twice: true,
+            ..scenario(
+                "forky-composefs",
+                "composefs as Debian 14 deploys it",
+                plain(Forky),
+                composefs(&[READONLY_ROOT, READABLE, &[Remembered("/etc"), Remembered("/var")]]),
+            )
+        },
+        Scenario {
+            core: true,
+            ..scenario(
+                "trixie-composefs",
+                "composefs on Debian 13, deployed by a newer ostree than its own",
+                plain(Trixie),
+                composefs(&[READONLY_ROOT, READABLE]),
+            )
+        },
+        Scenario {
+            core: true,
+            ..scenario(
+                "trixie-composefs-6.1",
+                "composefs with the oldest kernel: EROFS on a loop device, no data-only layers",
+                plain(Trixie).kernel(Kernel::Bookworm),
+                composefs(&[READONLY_ROOT, READABLE, &[Kernel("6.1.")]]),
+            )
+        },
+        Scenario {
+            core: true,
+            ..scenario(
+                "forky-composefs-fstab",
+                "a line for / in /etc/fstab: nobody fails on remounting the image",
+                plain(Forky).files(&[FSTAB]),
+                composefs(&[READONLY_ROOT, READABLE, &[RemountLeftAlone]]),
+            )
+        },
+        Scenario {
+            core: true,
+            twice: true,
+            archive: &[(CONFIG, TRANSIENT_CONFIG)],
+            ..scenario(
+                "forky-transient",
+                "transient root, /etc and /var: writable until the next boot, and the disk untouched",
+                plain(Forky),
+                composefs(&[&[
+                    BootedTrue("root.transient"),
+                    Writable("/"),
+                    Forgotten("/"),
+                    Forgotten("/etc"),
+                    Forgotten("/var"),
+                    MountedKind("/etc", "overlay"),
+                    MountedKind("/var", "tmpfs"),
+                    Mode("/", "755"),
+                    Mode("/etc", "755"),
+                    Mode("/var", "755"),
+                    DiskUntouched,
+                ]]),
+            )
+        },
+        Scenario {
+            core: true,
+            archive: &[(CONFIG, VERITY_CONFIG)],
+            ..scenario(
+                "trixie-verity",
+                "all files sealed with fs-verity",
+                signed(Trixie),
+                composefs(&[READONLY_ROOT, READABLE, VERITY]),
+            )
+        },
+        Scenario {
+            core: true,
+            archive: &[(CONFIG, VERITY_CONFIG)],
+            ..scenario(
+                "forky-verity-damaged",
+                "one sealed file replaced by another: an error for who reads it, nothing else",
+                signed(Forky).damage(Damage::File),
+                composefs(&[READONLY_ROOT, VERITY, &[Witness("Input/output error")]]),
+            )
+        },
+        Scenario {
+            core: true,
+            ..scenario(
+                "trixie-signed",
+                "a commit signed with a key in the initramfs",
+                signed(Trixie),
+                composefs(&[READONLY_ROOT, READABLE, VERITY, SIGNED]),
+            )
+        },
+        Scenario {
+            core: true,
+            ..scenario(
+                "forky-signed",
+                "a commit signed with a key in the initramfs",
+                signed(Forky),
+                composefs(&[READONLY_ROOT, READABLE, VERITY, SIGNED]),
+            )
+        },
+        refused(
+            "trixie-wrong-key",
+            "the initramfs has another key",
+            Trixie,
+            None,
+            &[EMERGENCY, WRONG_KEY],
+            &[ConsoleShows("none of the")],
+        ),
+        refused(
+            "forky-other-image",
+            "another image than the one that was signed",
+            Forky,
+            Some(Damage::OtherImage),
+            &[EMERGENCY],
+            &[ConsoleShows("the fs-verity digest of the image is")],
+        ),
+        refused(
+            "trixie-unsealed-image",
+            "the right image, but anybody could still write to it",
+            Trixie,
+            Some(Damage::UnsealedImage),
+            &[EMERGENCY],
+            &[ConsoleShows("has no fs-verity digest")],
+        ),
+        refused(
+            "forky-unsigned",
+            "a commit without a signature",
+            Forky,
+            Some(Damage::NoSignature),
+            &[EMERGENCY],
+            &[ConsoleShows("no commitmeta")],
+        ),
+        scenario(
+            "trixie-hotfix",
+            "a writable layer over /usr, as `ostree admin unlock --hotfix` makes it",
+            Recipe::new(Trixie).hotfix(),
+            vec![
+                &[MultiUser, NoFailedUnits, BootedDeployment, NotWritable("/"), Writable("/usr")],
+                &[
+                    MountedKind("/usr", "overlay"),
+                    Witness("hotfixed"),
+                    MountedOnce("/var"),
+                    MountedOnce("/boot"),
+                ],
+                &[NothingStacked, Announced, BootedFile],
+                OURS,
+                WRITABLE,
+            ],
+        ),
     ]
+}
+
+/// A system that wants its composefs image.
+fn plain(suite: Suite) -> Recipe {
+    Recipe::new(suite).image(Image::Plain).config(COMPOSEFS_CONFIG)
+}
+
+/// A system that wants its image signed.
+fn signed(suite: Suite) -> Recipe {
+    Recipe::new(suite).image(Image::Signed).config(SIGNED_CONFIG)
 }
 
 fn without_slash(word: &str) -> String {

@@ -1,5 +1,6 @@
 //! The Debian releases that are booted.
 
+use crate::kernel;
 use anyhow::{Result, bail};
 use std::fmt;
 
@@ -44,7 +45,7 @@ impl Suite {
             "ostree",
             "ostree-boot",
             "dracut",
-            "linux-image-cloud-amd64",
+            kernel::PACKAGE,
         ]
     }
 

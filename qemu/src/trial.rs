@@ -1,12 +1,13 @@
 //! Runs scenarios and keeps the score.
 
-use crate::disk::Builder;
+use crate::disk::{Builder, Disk};
 use crate::expect::Expect;
 use crate::product::Program;
-use crate::qemu::{Boot, Outcome};
+use crate::qemu::{Boot, First, Outcome};
 use crate::scenario::Scenario;
 use crate::script;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use std::fs;
 use std::path::Path;
 
 /// Assertions that held and that did not.
@@ -20,9 +21,12 @@ impl Score {
     /// Builds, boots and judges one scenario, one line per assertion.
     pub fn run(&mut self, scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>) -> Result<()> {
         let name = scenario.name;
-        let outcome = builder
-            .disk(&scenario.recipe, boot.logs)
-            .and_then(|disk| builder.progress.step(&format!("{name}: booting"), || boot.run(&disk)));
+        let outcome = builder.disk(&scenario.recipe, scenario.twice, boot.logs).and_then(|disk| {
+            if scenario.twice {
+                return boot_twice(name, builder, boot, &disk);
+            }
+            builder.progress.step(&format!("{name}: booting"), || boot.run(&disk))
+        });
         let failed_before = self.failed;
         match &outcome {
             Ok(outcome) => self.judge(scenario, outcome),
@@ -75,6 +79,20 @@ impl Score {
         println!("\ntest result: {word}. {} passed; {} failed; 0 ignored", self.passed, self.failed);
         all_passed
     }
+}
+
+/// Boots a disk of our own, and once more what the first boot left of it.
+fn boot_twice(name: &str, builder: &Builder<'_>, boot: &Boot<'_>, disk: &Disk) -> Result<Outcome> {
+    let logs = boot.logs.join("first");
+    fs::create_dir(&logs).context("create a log directory")?;
+    let disk_before = disk.listing(&logs)?;
+    let boot = Boot { keep: true, ..*boot };
+    let first =
+        builder.progress.step(&format!("{name}: booting"), || Boot { logs: &logs, ..boot }.run(disk))?;
+    first.complete().map_err(|reason| anyhow!("the first of two boots: {reason}"))?;
+    let second = builder.progress.step(&format!("{name}: booting once more"), || boot.run(disk))?;
+    let disk_after = disk.listing(boot.logs)?;
+    Ok(Outcome { first: Some(First { report: first.report, disk_before, disk_after }), ..second })
 }
 
 fn show_console(console: &Path, logs: &Path) -> Result<()> {

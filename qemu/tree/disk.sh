@@ -1,13 +1,21 @@
 #!/bin/sh
-# Commits the tree and deploys it on a new ext4 disk, with the tree's own ostree.
-# Run in a mount namespace of its own: its mounts end with it.
+# Commits the tree and deploys it on a new ext4 disk. Run in a mount namespace of
+# its own: its mounts end with it.
 #
-#   disk.sh TREE DISK BOOT-COPY REF new-var|used-var [KERNEL-ARGUMENT...]
+#   disk.sh TREE TOOLS DISK BOOT-COPY REF [KERNEL-ARGUMENT...]
 #
-# BOOT-COPY receives what /boot of the disk holds: the boot entry, kernel and
-# initramfs that the boot loader of a real machine would read.
+# TOOLS is the tree whose ostree does it, often TREE itself. BOOT-COPY receives
+# what /boot of the disk holds: the boot entry, kernel and initramfs that the boot
+# loader of a real machine would read. In the environment:
+#
+#   VAR=used           /var as after a first boot
+#   IMAGE=plain        a composefs image as `ostree admin deploy` makes it
+#   IMAGE=signed       one with digests, named by a commit that is signed with KEY;
+#                      what is to be sealed is left for a guest that can (seal.rs)
+#   SEAL               the program that seals
+#   HOTFIX=yes         the layer of `ostree admin unlock --hotfix`
 set -eu
-tree=${1:?} disk=$2 boot=$3 ref=$4 var=$5
+tree=${1:?} tools=${2:?} disk=$3 boot=$4 ref=$5
 shift 5
 
 mv "$tree/etc" "$tree/usr/etc"
@@ -15,37 +23,92 @@ rm -rf "${tree:?}/var" "$tree"/tmp/* "$tree"/run/*
 mkdir "$tree/var"
 
 truncate -s 2G "$disk"
-mkfs.ext4 -q -L prepare-root "$disk"
+features=
+[ "$IMAGE" != signed ] || features='-O verity'
+# shellcheck disable=SC2086 # two words
+mkfs.ext4 -q $features -L prepare-root "$disk"
 
-# The same tree twice: once as the root that ostree runs in, with the disk and
-# the kernel's file systems mounted; once, without any of them, to be committed.
-tools=$tree.tools
-mkdir "$tools"
-mount --bind "$tree" "$tools"
-mount --bind "$tree" "$tools/tmp"
-mount -o loop "$disk" "$tools/sysroot"
-mount -t proc proc "$tools/proc"
-mount --rbind /dev "$tools/dev"
+# The tools as the root that ostree runs in, with the disk, the kernel's file
+# systems and the tree mounted; the tree, without any of them, to be committed.
+root=$tree.tools
+mkdir "$root"
+mount --bind "$tools" "$root"
+mkdir -p "$root/sysroot"
+mount --bind "$tree" "$root/tmp"
+mount -o loop "$disk" "$root/sysroot"
+mount -t proc proc "$root/proc"
+mount -t tmpfs tmpfs "$root/run"
+mount --rbind /dev "$root/dev"
 ostree() {
-    chroot "$tools" env -i PATH=/usr/sbin:/usr/bin LC_ALL=C.UTF-8 ostree "$@"
+    chroot "$root" env -i -C "${directory:-/}" PATH=/usr/sbin:/usr/bin LC_ALL=C.UTF-8 ostree "$@"
+}
+repo=/sysroot/ostree/repo
+
+# Writes {'ostree.sign.ed25519': <[signature]>} as GVariant a{sv}; its only parts
+# that are not zero-ended text: 0x40, where the signature ends in the list of
+# them, 0x14, where the key ends, and 0x5e, where the entry does. No Debian ostree
+# can sign with Ed25519.
+sign() {
+    commit=$(ostree rev-parse --repo="$repo" "$ref")
+    object=$root$repo/objects/$(echo "$commit" | cut -c 1-2)/$(echo "$commit" | cut -c 3-).commit
+    openssl pkeyutl -sign -rawin -inkey "$KEY" -in "$object" -out "$tree.signature"
+    {
+        printf 'ostree.sign.ed25519\0\0\0\0\0'
+        cat "$tree.signature"
+        printf '\100\0aay\024\136'
+    } > "${object}meta"
+    # ostree reads it as what it is meant to be.
+    ostree show --repo="$repo" --print-detached-metadata-key=ostree.sign.ed25519 "$commit"
+}
+
+# Puts an image into the deployment that has what `ostree admin deploy` leaves out
+# where it finds no fs-verity: the digests. Beside it, an attacker's.
+write_images() {
+    spare=$root/sysroot/spare
+    mkdir -p "$spare" "$root/run/other/usr/lib"
+    echo 'not what was signed' > "$root/run/other/usr/lib/os-release"
+    ostree commit --repo="$repo" --branch=other --tree=ref="$ref" --tree=dir=/run/other
+    directory=/sysroot/spare
+    ostree checkout --repo="$repo" --composefs "$ref" image.cfs
+    ostree checkout --repo="$repo" --composefs other other.cfs
+    directory=
+    cp "$spare/image.cfs" "$spare/unsealed.cfs"
+    chattr -i "$deployment"
+    mv "$spare/image.cfs" "$deployment/.ostree.cfs"
+    chattr +i "$deployment"
+
+    cp "$SEAL" "$spare/seal"
+    {
+        (cd "$root/sysroot" && find ostree/repo/objects -name '*.file' -type f)
+        echo spare/other.cfs
+        echo "${deployment#"$root/sysroot/"}/.ostree.cfs"
+    } > "$spare/list"
 }
 
 ostree admin init-fs /sysroot
 # No boot loader is installed: QEMU reads the entry itself.
-ostree config --repo=/sysroot/ostree/repo set sysroot.bootloader none
+ostree config --repo="$repo" set sysroot.bootloader none
+[ "$IMAGE" = none ] || ostree config --repo="$repo" set ex-integrity.composefs true
 ostree admin os-init debian --sysroot=/sysroot
-ostree commit --repo=/sysroot/ostree/repo --branch="$ref" --subject="$ref" --bootable --tree=dir=/tmp
+digest=
+[ "$IMAGE" != signed ] || digest=--generate-composefs-metadata
+ostree commit --repo="$repo" --branch="$ref" --subject="$ref" --bootable ${digest:+"$digest"} --tree=dir=/tmp
+[ "$IMAGE" != signed ] || sign
 for karg; do
     kargs="${kargs-} --karg=$karg"
 done
 # shellcheck disable=SC2086 # one word per argument: a kernel argument has no space
 ostree admin deploy --sysroot=/sysroot --os=debian ${kargs-} "$ref"
 ostree admin status --sysroot=/sysroot
+stateroot=$root/sysroot/ostree/deploy/debian
+deployment=$(echo "$stateroot"/deploy/*.0)
+[ "$IMAGE" = none ] || [ -s "$deployment/.ostree.cfs" ]
+[ "$IMAGE" != signed ] || write_images
+# The tree's own ostree, where another had to do this, would not open such a repository.
+[ "$tools" = "$tree" ] || ostree config --repo="$repo" unset ex-integrity.composefs
 
-if [ "$var" = used-var ]; then
+if [ "$VAR" = used ]; then
     # The first boot of this machine is past: tmpfiles.d and services have filled /var.
-    stateroot=$tools/sysroot/ostree/deploy/debian
-    deployment=$(echo "$stateroot"/deploy/*.0)
     mount --bind "$stateroot/var" "$deployment/var"
     mount -t proc proc "$deployment/proc"
     chroot "$deployment" systemd-tmpfiles --create --prefix=/var
@@ -54,5 +117,14 @@ if [ "$var" = used-var ]; then
     umount "$deployment/proc" "$deployment/var"
 fi
 
-cp -a "$tools/sysroot/boot" "$boot"
-umount "$tools/sysroot"
+if [ "$HOTFIX" = yes ]; then
+    chattr -i "$deployment"
+    mkdir -m 0755 "$deployment/.usr-ovl-upper" "$deployment/.usr-ovl-work"
+    chattr +i "$deployment"
+    mkdir -p "$deployment/.usr-ovl-upper/lib/prepare-root-check"
+    echo 'hotfixed' > "$deployment/.usr-ovl-upper/lib/prepare-root-check/witness"
+    printf '\nunlocked=hotfix\n' >> "$deployment.origin"
+fi
+
+cp -a "$root/sysroot/boot" "$boot"
+umount "$root/sysroot"
