@@ -358,8 +358,7 @@ fn tmpfs_size(value: &str) -> Option<String> {
     number.then(|| value.to_owned())
 }
 
-/// A misspelt key would otherwise be ignored in silence. Groups that are not ours belong to
-/// somebody else.
+/// What is misspelt would otherwise be ignored in silence.
 fn warn_of_unknown_keys(path: &str, file: &KeyFile<'_>) {
     const KNOWN: [(&str, &[&str]); 8] = [
         ("sysroot", &["readonly"]),
@@ -372,9 +371,13 @@ fn warn_of_unknown_keys(path: &str, file: &KeyFile<'_>) {
         ("overrides", &["kernel-arguments"]),
     ];
     for entry in file.entries() {
-        let keys = KNOWN.iter().find(|(group, _)| *group == entry.group).map(|(_, keys)| *keys);
-        if keys.is_some_and(|keys| !keys.contains(&entry.key)) {
-            log::warn!("{path}: [{}] has no key {}: ignored", entry.group, printable(entry.key.as_bytes()));
+        let (group, key) = (printable(entry.group.as_bytes()), printable(entry.key.as_bytes()));
+        match KNOWN.iter().find(|(group, _)| *group == entry.group) {
+            None => log::warn!("{path}: there is no section [{group}]: {key} is ignored"),
+            Some((_, keys)) if !keys.contains(&entry.key) => {
+                log::warn!("{path}: [{group}] has no key {key}: ignored");
+            }
+            Some(_) => {}
         }
     }
 }

@@ -122,7 +122,7 @@ impl Deployment {
         let name = match (Name::from_path(below), below.strip_prefix(b"sysroot/").and_then(Name::from_path)) {
             (Some(name), _) => name,
             // An earlier run put a deployment in the physical root's place, and that below its sysroot.
-            (None, Some(_)) if identity == sysroot.identity || is_booted(identity) => return Ok(None),
+            (None, Some(_)) if is_booted(identity) => return Ok(None),
             (None, Some(name)) => {
                 let found =
                     format!("{sysroot} already is the root of another deployment, and this would be {name}");
@@ -147,8 +147,8 @@ impl Deployment {
     }
 }
 
-/// An earlier run wrote down that this deployment, by device and inode number, is now the root. An
-/// overlay has numbers of its own.
+/// An earlier run wrote down that this deployment, by device and inode number, is now the root. (What
+/// the disk itself shows is no proof of that.)
 fn is_booted(identity: (u64, u64)) -> bool {
     let booted = lookup::read(booted::PATH).ok().flatten();
     booted.is_some_and(|bytes| booted::deployment(&bytes) == Some(identity))

@@ -81,21 +81,37 @@ impl Error {
         self
     }
 
+    /// Adds that another way was tried before, and how it failed.
+    pub fn after(mut self, other: Option<Error>) -> Self {
+        if let Some(other) = other {
+            let Failure { operation, cause, .. } = &*other.0;
+            self.0.cause = Cause::Found(format!(
+                "{} (another way was tried before: {operation}: {cause})",
+                self.0.cause
+            ));
+        }
+        self
+    }
+
     /// The class, which decides the exit status.
     pub fn class(&self) -> Class {
         self.0.class
     }
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Errno(errno) => f.write_str(&describe(*errno)),
+            Cause::Found(found) => f.write_str(found),
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Failure { operation, cause, hint, .. } = &*self.0;
-        f.write_str(operation)?;
-        f.write_str(": ")?;
-        match cause {
-            Cause::Errno(errno) => f.write_str(&describe(*errno))?,
-            Cause::Found(found) => f.write_str(found)?,
-        }
+        write!(f, "{operation}: {cause}")?;
         match hint {
             Some(hint) => write!(f, "\n{hint}"),
             None => Ok(()),
@@ -155,6 +171,16 @@ mod tests {
     fn says_operation_object_cause_and_what_to_do() {
         let error = Error::errno(Class::Deployment, "follow ostree=/x", Errno::NOENT).hint("try y");
         assert_eq!(error.to_string(), "follow ostree=/x: No such file or directory (ENOENT)\ntry y");
+    }
+
+    #[test]
+    fn a_second_failure_does_not_hide_the_first() {
+        let first = Error::errno(Class::Mount, "mount x", Errno::INVAL).hint("first");
+        let second = Error::errno(Class::Unsupported, "find a device", Errno::NOENT).hint("second");
+        let both = second.after(Some(first)).to_string();
+        let expected = "find a device: No such file or directory (ENOENT) \
+                        (another way was tried before: mount x: Invalid argument (EINVAL))\nsecond";
+        assert_eq!(both, expected);
     }
 
     #[test]

@@ -20,8 +20,7 @@ use std::ffi::CString;
 /// The image, in the deployment.
 const PATH: &[u8] = b".ostree.cfs";
 
-/// The most bytes that a commit or its signatures may have. Those of bootc carry the description of
-/// a container image.
+/// The most bytes that a commit may have. Those of bootc carry the description of a container image.
 const COMMIT_LIMIT: usize = 16 << 20;
 
 const BROKEN: &str = "choose another boot entry and deploy this one again";
@@ -95,7 +94,7 @@ fn signed_digest(keypath: &str, sysroot: &Sysroot, name: &Name) -> Result<[u8; 3
     if verified.malformed > 0 {
         log::warn!("{} signatures of the commit {checksum} are malformed: passed over", verified.malformed);
     }
-    log::info!("the commit {checksum} is signed by the key at line {} of {shown}", verified.line);
+    log::info!("the commit stored as {checksum} is signed by the key at line {} of {shown}", verified.line);
     Commit::parse(&commit)
         .and_then(|commit| commit.composefs_digest())
         .ok_or_else(|| refuse("it has no composefs digest (ostree.composefs.digest.v0)".into()))
@@ -147,7 +146,8 @@ fn signed_commit(sysroot: &Sysroot, name: &Name) -> Result<(String, Vec<u8>, Vec
     let Some(base) = base else {
         return Err(missing(&checksum, "commitmeta"));
     };
-    let commit = read_object(sysroot, &base, "commit")?.ok_or_else(|| missing(&checksum, "commitmeta"))?;
+    drop(commit);
+    let commit = read_object(sysroot, &base, "commit")?.ok_or_else(|| missing(&base, "commit"))?;
     let commitmeta =
         read_object(sysroot, &base, "commitmeta")?.ok_or_else(|| missing(&base, "commitmeta"))?;
     log::info!("the commit {checksum} was made by bootc: verifying {base}, from which it was made");
@@ -166,7 +166,8 @@ fn missing(checksum: &str, what: &str) -> Error {
 fn read_object(sysroot: &Sysroot, checksum: &str, kind: &str) -> Result<Option<Vec<u8>>> {
     let (directory, file) = checksum.split_at(2);
     let path = format!("ostree/repo/objects/{directory}/{file}.{kind}");
-    lookup::read_beneath(sysroot.handle(), path.as_bytes(), COMMIT_LIMIT).map_err(|errno| {
+    let limit = if kind == "commit" { COMMIT_LIMIT } else { lookup::SIZE_LIMIT };
+    lookup::read_beneath(sysroot.handle(), path.as_bytes(), limit).map_err(|errno| {
         Error::errno(Class::Verification, format!("read {sysroot}/{path}"), errno).hint(BROKEN)
     })
 }

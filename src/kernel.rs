@@ -15,7 +15,7 @@ pub enum Ability {
     Beneath,
     /// Layers of an overlay by handle: Linux 6.13. Instead, by path.
     LayerHandles,
-    /// `lowerdir+` and `datadir+`, a layer each: Linux 6.8. Instead, one `lowerdir` with all.
+    /// `lowerdir+` and `datadir+`, a layer each: Linux 6.7. Instead, one `lowerdir` with all.
     AppendedLayers,
     /// Overlay layers that only hold the contents of files: Linux 6.5. Instead, ordinary layers: an
     /// image of libostree's hides the names in the layer with objects, `00` to `ff`.

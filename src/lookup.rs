@@ -110,10 +110,13 @@ pub fn if_there<T>(result: rustix::io::Result<T>) -> rustix::io::Result<Option<T
 /// # Errors
 /// As `read(2)`; EINVAL for anything but a regular file, EFBIG for one of more than `limit` bytes.
 pub fn contents(file: &OwnedFd, limit: usize) -> rustix::io::Result<Vec<u8>> {
-    if !FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode).is_file() {
+    let stat = rustix::fs::fstat(file)?;
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
         return Err(Errno::INVAL);
     }
-    let mut bytes = vec![0; 1 << 12];
+    // One byte more, to meet the end. The files of /proc have no size.
+    let size = usize::try_from(stat.st_size).unwrap_or(0).min(limit) + 1;
+    let mut bytes = vec![0; size.max(1 << 12)];
     let mut filled = 0;
     loop {
         match rustix::io::retry_on_intr(|| rustix::io::read(file, &mut bytes[filled..]))? {

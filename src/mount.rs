@@ -60,7 +60,7 @@ pub fn apply(plan: Plan, disk: Disk<'_>, mut kernel: Kernel) -> Result<Plan> {
 #[derive(Debug)]
 enum Failure {
     /// The kernel refused as one does that has not this ability: there is an older way.
-    Lacks(Ability),
+    Lacks(Ability, Error),
     /// There is none.
     Refused(Error),
 }
@@ -71,7 +71,7 @@ impl Failure {
     /// kind leaves one ability fewer, and trying again comes to an end.
     fn of(errno: Errno, uses: &[Ability], kernel: Kernel, error: impl FnOnce(Errno) -> Error) -> Failure {
         match uses.iter().find(|ability| kernel.has(**ability)) {
-            Some(ability) if Ability::refused_with(errno) => Failure::Lacks(*ability),
+            Some(ability) if Ability::refused_with(errno) => Failure::Lacks(*ability, error(errno)),
             _ => Failure::Refused(error(errno)),
         }
     }
@@ -93,7 +93,7 @@ mod tests {
         let mut kernel = Kernel::NEWEST;
         for tries in 1.. {
             match Failure::of(errno, uses, kernel, |errno| Error::errno(Class::Mount, "mount", errno)) {
-                Failure::Lacks(ability) => kernel.forget(ability),
+                Failure::Lacks(ability, _) => kernel.forget(ability),
                 Failure::Refused(_) => return tries,
             }
         }

@@ -23,7 +23,7 @@ about to boot. SYSROOT is where the initramfs mounted the physical root, usually
   --json              with --dry-run: print it for programs
   --without FEATURE   do without a kernel feature: detached-tree (6.15),
                       layer-handles (6.13), file-backed-erofs (6.12), appended-layers
-                      (6.8), data-only-layers, beneath (6.5); may be given more than once
+                      (6.7), data-only-layers, beneath (6.5); may be given more than once
   --check-config FILE only read FILE as the configuration, and say what is wrong with it
   --help, --version   print this, or the version
 

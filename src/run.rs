@@ -28,6 +28,9 @@ const REMOUNT_FS_DROPIN_TEXT: &[u8] =
     b"# Written by ostree-prepare-root: / is an overlay, which refuses the options that /etc/fstab has for it.\n\
       [Service]\nSuccessExitStatus=1\n";
 
+/// More soft-reboots than anybody makes between two boots.
+const SOFT_REBOOTS: u32 = 1000;
+
 /// What was made under `/run`. Dropped without [`keep`](RunFiles::keep), it is taken back.
 #[derive(Debug, Default)]
 pub struct RunFiles {
@@ -62,8 +65,11 @@ impl RunFiles {
     /// [`Class::Run`]
     pub fn transient_etc(&mut self) -> Result<String> {
         // Six characters, as libostree's.
-        let name = |number| format!("/run/ostree/transient-etc.{:06}", number % 1_000_000);
-        self.new_directory(name, std::process::id()..=u32::MAX, 0o700)
+        let first = std::process::id();
+        self.new_directory(
+            |number| format!("/run/ostree/transient-etc.{:06}", (first + number) % 1_000_000),
+            0o700,
+        )
     }
 
     /// Makes the directory for the writable layer of a transient root.
@@ -75,18 +81,13 @@ impl RunFiles {
             0 => "/run/ostree/.private/root".to_owned(),
             _ => format!("/run/ostree/.private/root.{number}"),
         };
-        self.new_directory(name, 0..=u32::MAX, 0o755)
+        self.new_directory(name, 0o755)
     }
 
     /// Makes a directory that was not there. After a soft-reboot, those of the boot before may still
     /// be: they are used by mounts, and what is in them was to be forgotten.
-    fn new_directory(
-        &mut self,
-        name: impl Fn(u32) -> String,
-        numbers: impl Iterator<Item = u32>,
-        mode: u32,
-    ) -> Result<String> {
-        for path in numbers.map(name) {
+    fn new_directory(&mut self, name: impl Fn(u32) -> String, mode: u32) -> Result<String> {
+        for path in (0..SOFT_REBOOTS).map(name) {
             if self.directory(&c_string(&path), mode)? {
                 return Ok(path);
             }

@@ -23,6 +23,10 @@ const SPKI_LEN: usize = SPKI_PREFIX.len() + PublicKey::BYTES;
 /// Where `ostree sign` puts the signatures, an `aay` each.
 const SIGNATURES: [&str; 2] = ["ostree.sign.ed25519", "ostree.sign.spki"];
 
+/// How many signatures are looked at. Each takes as long as hashing the commit, and whoever wrote the
+/// disk decides how many there are.
+const LIMIT: usize = 64;
+
 /// The keys that may have signed a commit.
 #[derive(Clone, Debug, Default)]
 pub struct PublicKeys(Vec<Trusted>);
@@ -215,12 +219,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Looks for a valid signature of the commit object in its detached metadata.
+/// Looks for a valid signature of the commit object among the first 64 in its detached metadata.
 pub fn verify(commit: &[u8], commitmeta: &[u8], keys: &PublicKeys) -> Result<Verified, Refusal> {
     let arrays = SIGNATURES.iter().filter_map(|key| gvariant::lookup(commitmeta, key, "aay"));
     let mut signatures = 0;
     let mut malformed = 0;
-    for signature in arrays.flat_map(gvariant::byte_arrays) {
+    for signature in arrays.flat_map(gvariant::byte_arrays).take(LIMIT) {
         signatures += 1;
         match signer(commit, signature, keys) {
             Ok(Some(line)) => return Ok(Verified { line, malformed }),

@@ -129,12 +129,16 @@ pub fn loop_device(file: BorrowedFd<'_>) -> rustix::io::Result<(OwnedFd, CString
         // SAFETY: it takes no argument.
         let number = unsafe { ioctl(control.as_fd(), LOOP_CTL_GET_FREE, 0) }?;
         let path = CString::new(format!("/dev/loop{number}")).unwrap_or_default();
-        let device = open(&path, OFlags::RDONLY)?;
-        // SAFETY: `config` is as large as the kernel's structure, which it only reads.
-        match unsafe { ioctl(device.as_fd(), LOOP_CONFIGURE, (&raw const config).addr()) } {
-            Ok(_) => return Ok((device, path)),
-            Err(Errno::BUSY) if tries < TRIES => {}
-            Err(errno) => return Err(errno),
+        let device = open(&path, OFlags::RDONLY);
+        let configured = device.and_then(|device| {
+            // SAFETY: `config` is as large as the kernel's structure, which it only reads.
+            unsafe { ioctl(device.as_fd(), LOOP_CONFIGURE, (&raw const config).addr()) }?;
+            Ok(device)
+        });
+        match configured {
+            // Taken, or removed again.
+            Err(Errno::BUSY | Errno::NOENT | Errno::NXIO) if tries < TRIES => {}
+            configured => return Ok((configured?, path)),
         }
     }
 }

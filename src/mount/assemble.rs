@@ -16,6 +16,7 @@ use crate::plan::{Plan, Step};
 use crate::syscall::{self, Attributes, Propagation};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::MoveMountFlags;
 use rustix::thread::LinkNameSpaceType;
 use std::ffi::CStr;
@@ -33,13 +34,16 @@ pub fn assemble(
     layers: &Layers,
     kernel: &mut Kernel,
 ) -> Result<(OwnedFd, Plan)> {
+    let mut newer = None;
     loop {
         match attempt(plan, disk, layers, *kernel) {
             Ok(assembled) => return Ok(assembled),
-            Err(Failure::Refused(error)) => return Err(error),
-            Err(Failure::Lacks(ability)) => {
-                log::debug!("this kernel lacks {ability}, or refuses it here: taking the older way");
+            // Which of them tells the cause is not for us to know.
+            Err(Failure::Refused(error)) => return Err(error.after(newer)),
+            Err(Failure::Lacks(ability, error)) => {
+                log::debug!("{error}: doing without {ability}, which this kernel lacks or refuses here");
                 kernel.forget(ability);
+                newer = Some(error);
             }
         }
     }
@@ -55,33 +59,50 @@ fn attempt(plan: &Plan, disk: Disk<'_>, layers: &Layers, kernel: Kernel) -> Resu
             material => materials.push((step.at.clone(), material)),
         }
     }
-    let scratch = if kernel.has(Ability::DetachedTree) { None } else { Some(Scratch::enter()?) };
-    if let Some(scratch) = &scratch {
+    if kernel.has(Ability::DetachedTree) {
+        return join(plan, materials, disk, None, kernel);
+    }
+    let scratch = Scratch::enter()?;
+    let joined = scratch.make_private().map_err(Failure::from).and_then(|()| {
+        let (root, plan) = join(plan, materials, disk, Some(&scratch), kernel)?;
+        // What leaves the namespace is a copy; the tree itself goes with it.
+        let tree = private_tree(&root).map_err(|errno| fail("clone the assembled root", errno))?;
+        Ok((tree, plan))
+    });
+    scratch.leave()?;
+    joined
+}
+
+/// Where each mount goes, and what it is made from.
+type Materials = Vec<(Vec<u8>, Result<Material, Failure>)>;
+
+/// Makes the mounts, the root first, and attaches the others in it.
+fn join(
+    plan: &Plan,
+    mut materials: Materials,
+    disk: Disk<'_>,
+    scratch: Option<&Scratch>,
+    kernel: Kernel,
+) -> Result<(OwnedFd, Plan), Failure> {
+    let nothing = || Error::found(Class::Mount, "assemble the new root", "a mount has no material");
+    if let Some(scratch) = scratch {
         for layer in materials.iter().flat_map(|(_, material)| material).flat_map(Material::layers) {
             scratch.attach(layer)?;
         }
     }
     let mut build = |step: &Step, root: Option<BorrowedFd<'_>>| {
-        let at = materials.iter().position(|(at, _)| *at == step.at);
-        let at = at.ok_or_else(|| {
-            Error::found(Class::Mount, "assemble the new root", "a mount came from nowhere")
-        })?;
-        materials.swap_remove(at).1?.build(step, root, kernel)
+        let index = materials.iter().position(|(at, _)| *at == step.at).ok_or_else(nothing)?;
+        materials.swap_remove(index).1?.build(step, root, kernel)
     };
-
-    let Some((first, _)) = plan.steps.split_first() else {
-        return Err(Error::found(Class::Mount, "assemble the new root", "the plan is empty").into());
-    };
-    let root = build(first, None)?;
-    if let Some(scratch) = &scratch {
+    let root = build(plan.steps.first().ok_or_else(nothing)?, None)?;
+    if let Some(scratch) = scratch {
         scratch.attach(root.as_fd())?;
     }
-    let plan = if plan.unsettled {
+    let mut plan = plan.clone();
+    if plan.unsettled {
         let contents = Contents::read(root.as_fd(), disk.deployment.handle(), &plan.questions())?;
-        plan.clone().settle(&contents, &disk.deployment.facts)?
-    } else {
-        plan.clone()
-    };
+        plan = plan.settle(&contents, &disk.deployment.facts)?;
+    }
     // All pieces are made before any of them hides the directory that another one is made from.
     let mut pieces = Vec::with_capacity(plan.steps.len());
     for step in plan.steps.iter().skip(1) {
@@ -90,14 +111,12 @@ fn attempt(plan: &Plan, disk: Disk<'_>, layers: &Layers, kernel: Kernel) -> Resu
     for (step, piece) in pieces {
         attach(root.as_fd(), piece.as_fd(), step, kernel)?;
     }
-    match scratch {
-        None => Ok((root, plan)),
-        Some(scratch) => Ok((scratch.leave_with_copy(root.as_fd())?, plan)),
-    }
+    Ok((root, plan))
 }
 
 fn attach(root: BorrowedFd<'_>, piece: BorrowedFd<'_>, step: &Step, kernel: Kernel) -> Result<(), Failure> {
-    // The stateroot's var may be a link; beneath the root it may lead anywhere.
+    // The stateroot's var may be a link. It is followed to the same place as when it was cloned: below
+    // the new root's sysroot, which already is the physical root.
     let attach = || {
         let place = lookup::open_beneath(root, &step.at, OFlags::PATH | OFlags::DIRECTORY)?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
@@ -110,13 +129,13 @@ fn attach(root: BorrowedFd<'_>, piece: BorrowedFd<'_>, step: &Step, kernel: Kern
     })
 }
 
-/// A mount namespace of our own. Dropping it leads back to where we were.
+/// A mount namespace of our own, to be left again.
 #[derive(Debug)]
 struct Scratch {
-    /// The namespace we came from, and its root directory as we saw it; `setns` would give us the
-    /// namespace's.
-    home: (OwnedFd, OwnedFd),
-    away: bool,
+    /// The namespace we came from.
+    namespace: OwnedFd,
+    /// Its root directory as we saw it; `setns` would give us the namespace's.
+    root: OwnedFd,
 }
 
 impl Scratch {
@@ -125,19 +144,20 @@ impl Scratch {
         let open = |path: &CStr, flags| rustix::fs::openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty());
         let what = "open the mount namespace /proc/self/ns/mnt";
         let namespace = open(c"/proc/self/ns/mnt", OFlags::RDONLY).map_err(|errno| fail(what, errno))?;
-        let directory =
-            open(c"/", OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| fail("open /", errno))?;
+        let root = open(c"/", OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| fail("open /", errno))?;
         syscall::unshare_mounts()
             .map_err(|errno| fail("make a mount namespace to assemble the new root in", errno))?;
-        let scratch = Scratch { home: (namespace, directory), away: true };
+        Ok(Scratch { namespace, root })
+    }
 
-        // The copies of the mounts outside are in the same peer groups as these; without this they
-        // would see what we mount.
+    /// The copies of the mounts outside are in the same peer groups as these; without this they would
+    /// see what we mount.
+    fn make_private(&self) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let private = Attributes { propagation: Some(Propagation::Private), readonly: None };
-        let own_root = open(c"/", OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| fail("open /", errno))?;
-        syscall::mount_setattr(&own_root, true, private)
-            .map_err(|errno| fail("make the mounts of our own namespace private", errno))?;
-        Ok(scratch)
+        rustix::fs::openat(CWD, c"/", flags, Mode::empty())
+            .and_then(|root| syscall::mount_setattr(&root, true, private))
+            .map_err(|errno| fail("make the mounts of our own namespace private", errno))
     }
 
     /// Attaches a detached mount, so that it can be a layer or hold others: on top of all others on
@@ -147,32 +167,21 @@ impl Scratch {
             .map_err(|errno| fail("attach a part of the new root in our own namespace", errno))
     }
 
-    /// Takes a detached copy of the assembled tree home.
-    fn leave_with_copy(mut self, root: BorrowedFd<'_>) -> Result<OwnedFd> {
-        let tree = private_tree(root).map_err(|errno| fail("clone the assembled root", errno))?;
-        self.go_home().map_err(|errno| fail("return to the mount namespace of the caller", errno))?;
-        Ok(tree)
+    /// Goes back. If that fails nothing can be put right any more, so it is tried twice.
+    fn leave(self) -> Result<()> {
+        self.go_home().or_else(|_| self.go_home()).map_err(|errno| {
+            let operation = "return to the mount namespace of the caller";
+            Error::errno(Class::Undo, operation, errno).hint("reboot: what is in /run may not be as it was")
+        })
     }
 
-    fn go_home(&mut self) -> rustix::io::Result<()> {
-        rustix::thread::move_into_link_name_space(self.home.0.as_fd(), Some(LinkNameSpaceType::Mount))?;
-        self.away = false;
-        rustix::process::fchdir(&self.home.1)?;
+    fn go_home(&self) -> rustix::io::Result<()> {
+        rustix::thread::move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
+        rustix::process::fchdir(&self.root)?;
         rustix::process::chroot(c".")
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !self.away {
-            return;
-        }
-        if let Err(errno) = self.go_home() {
-            log::warn!("return to the mount namespace of the caller: {}", crate::error::describe(errno));
-        }
-    }
-}
-
-fn fail(operation: &str, errno: rustix::io::Errno) -> Error {
+fn fail(operation: &str, errno: Errno) -> Error {
     Error::errno(Class::Mount, operation, errno)
 }

@@ -130,7 +130,11 @@ impl Material {
                 seed::fill(&memory, root.as_fd())?;
                 Ok(memory)
             }
-            (Material::Mount(mount) | Material::Layer(mount) | Material::Image(mount, ..), _) => Ok(mount),
+            (Material::Mount(mount), _) => Ok(mount),
+            (Material::Layer(_) | Material::Image(..), _) => {
+                Err(Error::found(Class::Mount, format!("mount {}", step.place()), "it was taken for another")
+                    .into())
+            }
         }
     }
 }

@@ -49,7 +49,13 @@ pub fn mount(overlay: &Overlay<'_>, kernel: Kernel) -> Result<OwnedFd, Failure> 
     context.create().map_err(|errno| {
         Failure::of(errno, used(overlay), kernel, |errno| {
             let error = fail(errno);
-            if overlay.verity { error.hint(NEEDS_VERITY) } else { error }
+            match errno {
+                Errno::INVAL if overlay.verity => error.hint(NEEDS_VERITY),
+                Errno::INVAL => {
+                    error.hint("is the physical root an overlay itself? Two on top of it are too many")
+                }
+                _ => error,
+            }
         })
     })?;
     Ok(context.mount(overlay.readonly)?)
@@ -79,6 +85,9 @@ fn set_layers(context: &Context, overlay: &Overlay<'_>, kernel: Kernel) -> Resul
         if let Some(data) = overlay.data {
             set(c"datadir+", data).map_err(refused)?;
         }
+    } else if overlay.verity && !kernel.has(Ability::DataOnlyLayers) {
+        // An ordinary layer would show whatever lies in it, and nobody named digests of that.
+        return Err(no_verity(overlay, Errno::INVAL).into());
     } else {
         let path = |layer: &BorrowedFd<'_>| lookup::descriptor_path(*layer).to_string_lossy().into_owned();
         let mut layers = overlay.lower.iter().map(path).collect::<Vec<_>>().join(":");
@@ -99,14 +108,16 @@ fn set_layers(context: &Context, overlay: &Overlay<'_>, kernel: Kernel) -> Resul
 /// all of them.)
 fn used(overlay: &Overlay<'_>) -> &'static [Ability] {
     // Layers that are attached nowhere come first: that is most kernels.
+    use Ability::{AppendedLayers, DataOnlyLayers, DetachedTree, FileBackedErofs, LayerHandles};
+    // The last: an EROFS from a file counts as one on top of the file's in some versions of 6.12 to
+    // 6.18 (https://github.com/coreos/fedora-coreos-tracker/issues/2087), the image's overlay is the
+    // second, and three are too many (FILESYSTEM_MAX_STACK_DEPTH in linux/fs.h). From a loop device
+    // it does not.
     match overlay.data {
-        Some(_) if overlay.verity => &[Ability::DetachedTree, Ability::AppendedLayers],
-        Some(_) => &[Ability::DetachedTree, Ability::AppendedLayers, Ability::DataOnlyLayers],
-        // An EROFS from a file counts as one on top of the file's in some versions of 6.12 to 6.18
-        // (https://github.com/coreos/fedora-coreos-tracker/issues/2087), the image's overlay is the
-        // second, and three are too many (FILESYSTEM_MAX_STACK_DEPTH in linux/fs.h). From a loop
-        // device it does not.
-        None => &[Ability::DetachedTree, Ability::AppendedLayers, Ability::FileBackedErofs],
+        Some(_) if !overlay.verity => {
+            &[DetachedTree, LayerHandles, AppendedLayers, DataOnlyLayers, FileBackedErofs]
+        }
+        _ => &[DetachedTree, LayerHandles, AppendedLayers, FileBackedErofs],
     }
 }
 

@@ -36,6 +36,7 @@ pub fn composefs() -> Vec<Trial> {
         }
     }
     trials.push(trial("an image that was cut off", images_cut_off));
+    trials.push(trial("verity without layers that only hold data is refused", verity_of_ordinary_layers));
     trials
 }
 
@@ -237,6 +238,22 @@ fn images_cut_off() -> Result<()> {
         let outcome = job::run(sandbox)?;
         exited(&outcome.runs[0], 8)?;
         one_message(&outcome.runs[0], &["open the composefs image .ostree.cfs of debian ", "it is "])?;
+        nothing_changed(&outcome.before, &outcome.runs[0].after)?;
+    }
+    Ok(())
+}
+
+/// With ordinary layers, whatever lies in the repository's folders would be in the root, digest or not.
+fn verity_of_ordinary_layers() -> Result<()> {
+    for setting in Setting::all().filter(|setting| setting.way.without.contains(&"data-only-layers")) {
+        let mut sandbox = sandbox(setting, "[composefs]\nenabled=verity\n")?;
+        sandbox.runs = vec![setting.run(&cmdline()?)];
+        let outcome = job::run(sandbox)?;
+        exited(&outcome.runs[0], 9)?;
+        let stderr = &outcome.runs[0].stderr;
+        if !stderr.contains("composefs with verity or signatures needs Linux 6.6") {
+            return Err(format!("it does not say what is needed: {stderr}"));
+        }
         nothing_changed(&outcome.before, &outcome.runs[0].after)?;
     }
     Ok(())
