@@ -155,6 +155,19 @@ test_without_systemd() {
         && has init usr/bin/dracut-getarg && lacks "$unit" "$wants"
 }
 
+test_locked() {
+    configure '[overrides]\nkernel-arguments = safe\n'
+    build --no-hostonly && our_program && lacks "$wants" && has "${wants/wants/requires}" \
+        && ! grep ConditionKernelCommandLine "$work/image/$unit" \
+        && diff <(grep -v ConditionKernelCommandLine "$here/40ostree/ostree-prepare-root.service") "$work/image/$unit"
+}
+
+test_locked_without_systemd() {
+    configure '[overrides]\nkernel-arguments=none\n'
+    build --no-hostonly --omit "systemd systemd-initrd dracut-systemd" && ! grep getarg.ostree "$work/image/$hook" \
+        && grep -qx 'if :; then' "$work/image/$hook" && sh -n "$work/image/$hook" && [[ -x $work/image/$hook ]]
+}
+
 test_config_of_usr_and_key() {
     configure '[composefs]\nenabled = signed \nkeypath=/etc/keys/signing key.pub\n'
     mv "$root/etc/ostree/prepare-root.conf" "$root/usr/lib/ostree/prepare-root.conf"

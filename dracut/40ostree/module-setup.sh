@@ -70,12 +70,22 @@ install() {
     if dracut_module_included systemd; then
         inst_simple "$moddir/ostree-prepare-root.service" \
             "$systemdsystemunitdir/ostree-prepare-root.service" || exit 1
-        mkdir -p "$initdir$systemdsystemunitdir/initrd-root-fs.target.wants"
+        file=initrd-root-fs.target.wants
+        if ostree_is_locked; then
+            file=initrd-root-fs.target.requires
+            sed -i '/^ConditionKernelCommandLine=/d' \
+                "$initdir$systemdsystemunitdir/ostree-prepare-root.service" || exit 1
+        fi
+        mkdir -p "$initdir$systemdsystemunitdir/$file"
         ln_r "$systemdsystemunitdir/ostree-prepare-root.service" \
-            "$systemdsystemunitdir/initrd-root-fs.target.wants/ostree-prepare-root.service"
+            "$systemdsystemunitdir/$file/ostree-prepare-root.service"
     else
         # `00-b...`: ahead of every hook that looks into the root or mounts something on it.
         inst_hook pre-pivot 00 "$moddir/boot-ostree-deployment.sh"
+        if ostree_is_locked; then
+            sed -i 's/^if getarg ostree .*; then$/if :; then/' \
+                "$initdir$hookdir/pre-pivot/00-boot-ostree-deployment.sh" || exit 1
+        fi
     fi
 }
 
@@ -120,6 +130,12 @@ ostree_fatal() {
 # Whether $kernel is older than version $1.
 ostree_kernel_is_before() {
     [[ $1 != "$(printf '%s\n' "$1" "$kernel" | sort -V | head -n 1)" ]]
+}
+
+# Whether kernel arguments must not weaken the configuration. Then leaving out ostree= must not lead
+# past the program, into a root that nobody verified.
+ostree_is_locked() {
+    [[ ${settings[overrides.kernel-arguments]-} == @(safe|none) ]]
 }
 
 # Whether driver $1 is built into the kernel or went into the initramfs.
