@@ -203,7 +203,7 @@ impl Plan {
 /// [`Class::Config`] for a transient root without composefs.
 pub fn plan(config: &Config, facts: &Facts, image: bool) -> Result<Plan> {
     if config.root_transient.is_some() && !image {
-        return Err(transient_root_without_composefs(config));
+        return Err(config.transient_root_without_composefs());
     }
     let readonly =
         config.sysroot_readonly.unwrap_or(config.composefs.enabled == Enabled::On) || facts.legacy_readonly;
@@ -350,19 +350,6 @@ fn mounts_boot(config: &Config, facts: &Facts) -> Option<Here> {
 
 const MARKER: &str = "/run/ostree/initramfs-mount-var exists";
 const NOBODY_ELSE: &str = "nobody mounts it later";
-
-fn transient_root_without_composefs(config: &Config) -> Error {
-    let key = if config.root_transient_readonly { "transient-ro" } else { "transient" };
-    let composefs = match config.composefs.enabled {
-        Enabled::Maybe => "[composefs] enabled=maybe finds no image in this deployment",
-        _ => "[composefs] enabled is no",
-    };
-    let found = format!("[root] {key}=true needs composefs, and {composefs}");
-    Error::found(Class::Config, "plan the new root", found).hint(
-        "set [composefs] enabled=yes, or take the other setting away, and rebuild the initramfs; \
-         ostree.prepare-root.composefs=1 does it for one boot",
-    )
-}
 
 fn incomplete(name: &Name, directory: &str) -> Error {
     let found = format!("{directory} is missing or no directory");

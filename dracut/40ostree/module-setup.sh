@@ -80,12 +80,14 @@ install() {
         ln_r "$systemdsystemunitdir/ostree-prepare-root.service" \
             "$systemdsystemunitdir/$file/ostree-prepare-root.service"
     else
-        # `00-b...`: ahead of every hook that looks into the root or mounts something on it.
-        inst_hook pre-pivot 00 "$moddir/boot-ostree-deployment.sh"
+        file=$moddir/boot-ostree-deployment.sh
         if ostree_is_locked; then
-            sed -i 's/^if getarg ostree .*; then$/if :; then/' \
-                "$initdir$hookdir/pre-pivot/00-boot-ostree-deployment.sh" || exit 1
+            file=$DRACUT_TMPDIR/boot-ostree-deployment.sh
+            sed 's/^if getarg ostree .*; then$/if :; then/' "$moddir/boot-ostree-deployment.sh" > "$file" || exit 1
+            chmod 0755 "$file" || exit 1
         fi
+        # `00-b...`: ahead of every hook that looks into the root or mounts something on it.
+        inst_hook pre-pivot 00 "$file"
     fi
 }
 

@@ -9,6 +9,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub mod cache;
+pub mod debian;
 pub mod failure;
 pub mod job;
 pub mod mounts;

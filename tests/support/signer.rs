@@ -4,13 +4,12 @@
 //! Debian's `ostree sign` knows neither Ed25519 nor SPKI (it is built without), but it does no more
 //! than this: sign the bytes of the commit object, append to an array in the detached metadata.
 
-use super::cache;
+use super::debian;
 use super::failure::{Context, Result};
-use super::sandbox::tool;
 use ct_codecs::{Base64, Encoder};
 use nix::mount::{MsFlags, mount};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 const SUITE: &str = "bookworm";
@@ -66,10 +65,11 @@ impl Signer {
     /// With an empty repository. Its `/tmp` goes with this process's mount namespace, which
     /// [`trials`](super::trials) made.
     pub fn new() -> Result<Signer> {
-        let root = cache::piece(&format!("signer-{SUITE}"), &[PACKAGES.as_bytes()], unpack)?;
+        let root = debian::unpacked(&format!("signer-{SUITE}"), SUITE, PACKAGES)?;
         let signer = Signer { root };
         for (kind, place) in [("tmpfs", "tmp"), ("proc", "proc")] {
             let place = signer.root.join(place);
+            fs::create_dir_all(&place).context(format!("make {}", place.display()))?;
             mount(None::<&str>, &place, Some(kind), MsFlags::empty(), None::<&str>)
                 .context(format!("mount {}", place.display()))?;
         }
@@ -163,15 +163,4 @@ impl Signer {
 fn object(checksum: &str, kind: &str) -> String {
     let (folder, name) = checksum.split_at_checked(2).unwrap_or_default();
     format!("repo/objects/{folder}/{name}.{kind}")
-}
-
-fn unpack(folder: &Path) -> Result<()> {
-    eprintln!("unpacking {PACKAGES} of Debian {SUITE} (once)");
-    let mut command = Command::new("mmdebstrap");
-    command.args(["--quiet", "--variant=extract", "--format=directory"]);
-    command.arg(format!("--include={PACKAGES}"));
-    command.args(["--aptopt=Acquire::Check-Valid-Until \"false\"", SUITE]).arg(folder);
-    command.args(std::env::var_os("MIRROR"));
-    tool(&mut command)?;
-    fs::create_dir_all(folder.join("proc")).context("make a mount point")
 }

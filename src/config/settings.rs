@@ -1,0 +1,189 @@
+//! One value at a time: from the file or, as far as that is allowed, from the kernel command line.
+
+use super::{Composefs, MountHere, Overrides, REBUILD, Transient};
+use crate::cmdline::Cmdline;
+use crate::error::{Class, Error, Result, printable};
+use crate::keyfile::{self, KeyFile};
+
+/// Where the public keys are, unless the configuration says otherwise.
+pub const KEYS: &str = "/etc/ostree/initramfs-root-binding.key";
+
+/// The configuration file and, as far as they are allowed, the kernel arguments that override it:
+/// `ostree.prepare-root.GROUP.KEY=VALUE`.
+pub struct Settings<'a> {
+    path: &'a str,
+    file: KeyFile<'a>,
+    cmdline: &'a Cmdline,
+    /// What arguments may change, as the file says.
+    pub overrides: Overrides,
+}
+
+const BOOLEANS: &str = "true, false, 1, 0";
+const COMPOSEFS: &str = "no, maybe, yes, verity, signed, true, false, 1, 0";
+
+impl<'a> Settings<'a> {
+    /// Takes the contents of the file `path`, and the kernel command line.
+    ///
+    /// # Errors
+    /// [`Class::Config`] for a file that is malformed, or has an unknown value for what arguments may
+    /// change.
+    pub fn new(cmdline: &'a Cmdline, path: &'a str, bytes: &'a [u8]) -> Result<Settings<'a>> {
+        let file = KeyFile::parse(bytes).map_err(|malformed| {
+            Error::found(Class::Config, format!("parse {path}"), malformed.to_string()).hint(REBUILD)
+        })?;
+        warn_of_unknown_keys(path, &file);
+        let mut settings = Settings { path, file, cmdline, overrides: Overrides::All };
+        // Never from the command line, which this is about.
+        let overrides =
+            settings.in_file("overrides", "kernel-arguments", Overrides::parse, "all, safe, none")?;
+        settings.overrides = overrides.unwrap_or(Overrides::All);
+        Ok(settings)
+    }
+
+    /// The value in the file.
+    fn in_file<T>(
+        &self,
+        group: &str,
+        key: &str,
+        parse: fn(&str) -> Option<T>,
+        known: &str,
+    ) -> Result<Option<T>> {
+        let Some(value) = self.file.get(group, key).map(str::trim_end) else { return Ok(None) };
+        parse(value).map(Some).ok_or_else(|| {
+            let found = format!("[{group}] {key}={} is none of {known}", printable(value.as_bytes()));
+            Error::found(Class::Config, format!("parse {}", self.path), found).hint(REBUILD)
+        })
+    }
+
+    /// The value of the kernel argument `ostree.prepare-root.NAME=`.
+    fn in_arguments<T>(&self, name: &str, parse: fn(&str) -> Option<T>, known: &str) -> Result<Option<T>> {
+        if self.overrides == Overrides::None {
+            return Ok(None);
+        }
+        let name = format!("ostree.prepare-root.{name}");
+        let Some(value) = self.cmdline.value(&name) else { return Ok(None) };
+        std::str::from_utf8(value).ok().and_then(parse).map(Some).ok_or_else(|| {
+            let found = format!("{name}={} is none of {known}", printable(value));
+            Error::found(Class::Cmdline, "read the kernel command line", found)
+                .hint("boot without this argument, or with one of these values")
+        })
+    }
+
+    /// The value that counts. `strongest`: whether no value in the file could demand more than this.
+    fn value<T: PartialEq>(
+        &self,
+        group: &str,
+        key: &str,
+        parse: fn(&str) -> Option<T>,
+        known: &str,
+        strongest: fn(&T) -> bool,
+    ) -> Result<Option<T>> {
+        let file = self.in_file(group, key, parse, known)?;
+        let argument = self.in_arguments(&format!("{group}.{key}"), parse, known)?;
+        Ok(match argument {
+            Some(value) if self.allows(strongest(&value) || file.as_ref() == Some(&value), group, key) => {
+                Some(value)
+            }
+            _ => file,
+        })
+    }
+
+    /// Whether an argument may take effect, which is `safe` or not.
+    fn allows(&self, safe: bool, group: &str, key: &str) -> bool {
+        let allowed = safe || self.overrides == Overrides::All;
+        if !allowed {
+            log::warn!(
+                "the kernel argument for [{group}] {key} is ignored: {} says [overrides] kernel-arguments=safe",
+                self.path
+            );
+        }
+        allowed
+    }
+
+    /// A boolean. `true_demands_more`: else neither value does.
+    pub fn boolean(&self, group: &str, key: &str, true_demands_more: bool) -> Result<Option<bool>> {
+        let strongest: fn(&bool) -> bool = if true_demands_more { |value| *value } else { |_| false };
+        self.value(group, key, keyfile::boolean, BOOLEANS, strongest)
+    }
+
+    /// Who mounts `/var` or `/boot`.
+    pub fn mount_here(&self, group: &str) -> Result<MountHere> {
+        let value = self.value(group, "mount", MountHere::parse, "auto, true, false", |_| false)?;
+        Ok(value.unwrap_or(MountHere::Auto))
+    }
+
+    /// What is transient, if it is; then its size.
+    pub fn transient(&self, group: &str, on: bool) -> Result<Option<Transient>> {
+        let known = "512M, 1G, 25% and the like";
+        let size = self.value(group, "transient-size", tmpfs_size, known, |_| false)?;
+        if size.is_some() && !on {
+            log::warn!("{}: [{group}] transient-size has no effect without transient=true", self.path);
+        }
+        Ok(on.then_some(Transient { size }))
+    }
+
+    /// Whether the root is an image.
+    pub fn composefs(&self) -> Result<Composefs> {
+        let file =
+            self.in_file("composefs", "enabled", Composefs::parse, COMPOSEFS)?.unwrap_or(Composefs::OFF);
+        // libostree's name for it, then the one that follows the rule.
+        let argument = match self.in_arguments("composefs", Composefs::parse, COMPOSEFS)? {
+            None => self.in_arguments("composefs.enabled", Composefs::parse, COMPOSEFS)?,
+            argument => argument,
+        };
+        Ok(match argument {
+            Some(argument) if self.allows(argument.at_least(file), "composefs", "enabled") => {
+                file.overridden(argument)
+            }
+            _ => file,
+        })
+    }
+
+    /// Where the keys are. Not from the command line: whoever can choose the key need not break the signature.
+    pub fn keypath(&self) -> Result<String> {
+        let absolute = |value: &str| value.starts_with('/').then(|| value.to_owned());
+        let value = self.in_file("composefs", "keypath", absolute, "the absolute paths in the initramfs")?;
+        Ok(value.unwrap_or_else(|| KEYS.to_owned()))
+    }
+
+    /// An error: two settings that exclude each other.
+    pub fn contradiction(&self, one: &str, other: &str) -> Error {
+        Error::found(
+            Class::Config,
+            format!("obey {}", self.path),
+            format!("{one} and {other} exclude each other"),
+        )
+        .hint(REBUILD)
+    }
+}
+
+/// A size as `tmpfs(5)` has it, except 0, which would be no limit.
+pub fn tmpfs_size(value: &str) -> Option<String> {
+    let digits = value.strip_suffix(['k', 'K', 'm', 'M', 'g', 'G', '%']).unwrap_or(value);
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.bytes().any(|byte| byte != b'0');
+    number.then(|| value.to_owned())
+}
+
+/// What is misspelt would otherwise be ignored in silence.
+fn warn_of_unknown_keys(path: &str, file: &KeyFile<'_>) {
+    const KNOWN: [(&str, &[&str]); 8] = [
+        ("sysroot", &["readonly"]),
+        ("root", &["transient", "transient-ro", "transient-size"]),
+        ("etc", &["transient", "transient-size"]),
+        ("var", &["mount", "transient", "transient-size"]),
+        ("boot", &["mount"]),
+        ("composefs", &["enabled", "keypath"]),
+        ("systemd", &["volatile-root", "remount-fs-dropin"]),
+        ("overrides", &["kernel-arguments"]),
+    ];
+    for entry in file.entries() {
+        let (group, key) = (printable(entry.group.as_bytes()), printable(entry.key.as_bytes()));
+        match KNOWN.iter().find(|(group, _)| *group == entry.group) {
+            None => log::warn!("{path}: there is no section [{group}]: {key} is ignored"),
+            Some((_, keys)) if !keys.contains(&entry.key) => {
+                log::warn!("{path}: [{group}] has no key {key}: ignored");
+            }
+            Some(_) => {}
+        }
+    }
+}
