@@ -4,11 +4,15 @@
 use crate::support::failure::{Context, Result};
 use crate::support::job;
 use crate::support::promises::{exited, nothing_changed, replaced_only, same};
-use crate::support::sandbox::{Edit, Ground, Outcome, Ran, SYSROOT, Sandbox};
+use crate::support::sandbox::{Edit, Ground, Outcome, Ran, Run, SYSROOT, Sandbox, tool};
 use crate::support::sysroots::{Disks, Kind};
 use crate::support::trials::trial;
 use libtest_mimic::Trial;
 use prepare_root::image;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 
 use crate::setting::*;
@@ -17,10 +21,12 @@ use crate::setting::*;
 const FORGETFUL: &str = "[composefs]\nenabled=yes\n[root]\ntransient=true\ntransient-size=16M\n\
     [etc]\ntransient=true\ntransient-size=5%\n[var]\ntransient=true\ntransient-size=4M\n";
 
+const IMAGE: &str = "[composefs]\nenabled=yes\n";
+
 type Check = fn(Setting) -> Result<()>;
 
 pub fn composefs() -> Vec<Trial> {
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("everything transient", everything_transient),
         ("a second run with an image changes nothing", second_run),
         ("a hotfix on a read-only disk", readonly_hotfix),
@@ -28,6 +34,7 @@ pub fn composefs() -> Vec<Trial> {
         ("an image on a tmpfs", image_on_tmpfs),
         ("a layer of an earlier boot is left alone", earlier_layer),
         ("overrides: safe and none", overrides),
+        ("a kernel without a file system", missing_file_systems),
     ];
     let mut trials = Vec::new();
     for setting in Setting::all() {
@@ -35,6 +42,8 @@ pub fn composefs() -> Vec<Trial> {
             trials.push(trial(format!("{name}: {}", setting.name()), move || check(setting)));
         }
     }
+    trials.push(trial("the device for systemd", volatile_root));
+    trials.push(trial("the device for systemd, of a btrfs", volatile_root_of_btrfs));
     trials.push(trial("an image that was cut off", images_cut_off));
     trials.push(trial("verity without layers that only hold data is refused", verity_of_ordinary_layers));
     trials
@@ -96,7 +105,7 @@ fn everything_transient(setting: Setting) -> Result<()> {
 }
 
 fn second_run(setting: Setting) -> Result<()> {
-    let mut sandbox = sandbox(setting, "[composefs]\nenabled=yes\n")?;
+    let mut sandbox = sandbox(setting, IMAGE)?;
     sandbox.runs = vec![setting.run(&cmdline()?); 2];
     let outcome = job::run(sandbox)?;
     let [first, second] = &outcome.runs[..] else { return Err("not two runs".into()) };
@@ -156,7 +165,7 @@ fn layers_over_the_root(setting: Setting) -> Result<()> {
 fn image_on_tmpfs(setting: Setting) -> Result<()> {
     let mut sandbox = setting.sandbox(copy()?)?;
     (sandbox.host, sandbox.loop_devices) = (true, true);
-    sandbox.edits.push(file(CONFIG, "[composefs]\nenabled=yes\n"));
+    sandbox.edits.push(file(CONFIG, IMAGE));
     sandbox.runs = vec![setting.run(&cmdline()?), shell(&format!("cat {SYSROOT}/usr/etc/hostname"))];
     let outcome = job::run(sandbox.clone())?;
     exited(&outcome.runs[0], 0)?;
@@ -221,7 +230,7 @@ fn images_cut_off() -> Result<()> {
     let setting = Setting::all().next().context("find a setting")?;
     let disk = disk()?;
     let path = format!("{}/{}/.ostree.cfs", SYSROOT, disk.deployments[0]);
-    let image = std::fs::read(disk.mounted.join(&disk.deployments[0]).join(".ostree.cfs"));
+    let image = fs::read(disk.mounted.join(&disk.deployments[0]).join(".ostree.cfs"));
     let image = image.context("read the image")?;
     let start = |length: usize| &image[..length.min(image::START)];
     for length in 0..image.len() {
@@ -233,7 +242,7 @@ fn images_cut_off() -> Result<()> {
     for length in [0, 1, 1023, 1024, 1100, image.len() / 2, image.len() - 1] {
         let mut sandbox = setting.sandbox(copy()?)?;
         let cut = image[..length].to_vec();
-        sandbox.edits = vec![file(CONFIG, "[composefs]\nenabled=yes\n"), Edit::File(path.clone(), cut)];
+        sandbox.edits = vec![file(CONFIG, IMAGE), Edit::File(path.clone(), cut)];
         sandbox.runs = vec![setting.run(&cmdline()?)];
         let outcome = job::run(sandbox)?;
         exited(&outcome.runs[0], 8)?;
@@ -257,4 +266,68 @@ fn verity_of_ordinary_layers() -> Result<()> {
         nothing_changed(&outcome.before, &outcome.runs[0].after)?;
     }
     Ok(())
+}
+
+/// What is missing is named: the kernel says ENODEV of a file system that it does not have.
+fn missing_file_systems(setting: Setting) -> Result<()> {
+    let strace = strace().context("find strace")??;
+    let memory = format!("{IMAGE}[var]\ntransient=true\n");
+    for (number, name, config) in [(1, "erofs", IMAGE), (2, "tmpfs", &memory), (3, "overlay", &memory)] {
+        let mut sandbox = sandbox(setting, config)?;
+        // From then on all: an older way must not hide it.
+        let inject = format!("inject=fsopen:error=ENODEV:when={number}+");
+        let options = ["-f", "-qq", "-o", "/tmp/trace", "-e", &inject].map(str::to_owned);
+        sandbox.runs.push(Run::of([&strace[..], &options, &setting.way.command(&cmdline()?)].concat()));
+        let outcome = job::run(sandbox)?;
+        exited(&outcome.runs[0], 9)?;
+        one_message(&outcome.runs[0], &["mount ", &format!("the kernel has no {name} file system")])?;
+        nothing_changed(&outcome.before, &outcome.runs[0].after)?;
+    }
+    Ok(())
+}
+
+/// What `/run/systemd/volatile-root` says after a run with this disk, configuration and `/dev`.
+fn link_for_systemd(mounted: &Path, config: &str, edits: Vec<Edit>) -> Result<String> {
+    let setting = Setting::all().next().context("find a setting")?;
+    let ground = Ground::Disk { mounted: mounted.to_owned(), readonly: false, hardened: false };
+    let mut sandbox = setting.sandbox(ground)?;
+    (sandbox.host, sandbox.loop_devices) = (true, true);
+    sandbox.edits = edits;
+    sandbox.edits.push(file(CONFIG, config));
+    sandbox.runs = vec![setting.run(&cmdline()?), shell("readlink /run/systemd/volatile-root || echo none")];
+    let outcome = job::run(sandbox)?;
+    exited(&outcome.runs[0], 0)?;
+    Ok(said(&outcome.runs[1])?.concat())
+}
+
+fn device_of(path: &Path) -> Result<String> {
+    let device = path.metadata().context(format!("look at {}", path.display()))?.dev();
+    Ok(format!("/dev/block/{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device)))
+}
+
+fn volatile_root() -> Result<()> {
+    let mounted = &disk()?.mounted;
+    let expected = device_of(mounted)?;
+    same("of the disk", &[&expected], &[&link_for_systemd(mounted, IMAGE, vec![])?])?;
+    let automatic = vec![Edit::Link("/dev/gpt-auto-root".into(), "/dev/loop127".into())];
+    let found = link_for_systemd(mounted, IMAGE, automatic)?;
+    same("of systemd's own finding", &["/dev/block/7:127"], &[found.as_str()])?;
+    let off = format!("{IMAGE}[systemd]\nvolatile-root=false\n");
+    same("switched off", &["none"], &[link_for_systemd(mounted, &off, vec![])?.as_str()])?;
+    same("without an image", &["none"], &[link_for_systemd(mounted, "", vec![])?.as_str()])
+}
+
+/// Its files are on no device, as far as their numbers tell.
+fn volatile_root_of_btrfs() -> Result<()> {
+    let folder = tempfile::tempdir().context("make a temporary folder")?;
+    let (image, mounted) = (folder.path().join("image"), folder.path().join("mounted"));
+    fs::create_dir(&mounted).context("make a mount point")?;
+    fs::File::create(&image).and_then(|image| image.set_len(300 << 20)).context("make the image")?;
+    tool(Command::new("mkfs.btrfs").arg("-q").arg("--rootdir").arg(&disk()?.mounted).arg(&image))?;
+    tool(Command::new("mount").args(["-t", "btrfs", "-o", "loop"]).arg(&image).arg(&mounted))?;
+    let devices = Command::new("losetup").args(["-n", "-O", "MAJ:MIN", "-j"]).arg(&image).output();
+    let device = String::from_utf8_lossy(&devices.context("run losetup")?.stdout).trim().to_owned();
+    let found = link_for_systemd(&mounted, IMAGE, vec![]);
+    tool(Command::new("umount").arg(&mounted))?;
+    same("of the btrfs", &[format!("/dev/block/{device}")], &[found?])
 }
