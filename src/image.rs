@@ -10,7 +10,7 @@ use crate::config::{Composefs, Config, Enabled};
 use crate::deployment::{Deployment, Name};
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
-use crate::signature::{self, PublicKeys};
+use crate::signature::{self, PublicKeys, Refusal};
 use crate::syscall;
 use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -88,9 +88,11 @@ fn signed_digest(keypath: &str, sysroot: &Sysroot, name: &Name) -> Result<[u8; 3
     let (checksum, commit, commitmeta) = signed_commit(sysroot, name)?;
     let operation = format!("verify the commit {checksum}");
     let refuse = |found: String| Error::found(Class::Verification, &*operation, found).hint(BROKEN);
-    let verified = signature::verify(&commit, &commitmeta, &keys)
-        .map_err(|refusal| refuse(format!("{refusal} in {}", printable(keypath.as_bytes()))))?;
     let shown = printable(keypath.as_bytes());
+    let verified = signature::verify(&commit, &commitmeta, &keys).map_err(|refusal| match refusal {
+        Refusal::Unsigned => refuse(refusal.to_string()),
+        Refusal::Untrusted { .. } => refuse(format!("{refusal} in {shown}")),
+    })?;
     if verified.malformed > 0 {
         log::warn!("{} signatures of the commit {checksum} are malformed: passed over", verified.malformed);
     }
@@ -138,27 +140,26 @@ fn signed_commit(sysroot: &Sysroot, name: &Name) -> Result<(String, Vec<u8>, Vec
         let found = format!("{name} is not called after a commit");
         Error::found(Class::Verification, "find the commit of the deployment", found).hint(BROKEN)
     })?;
-    let commit = read_object(sysroot, &checksum, "commit")?.ok_or_else(|| missing(&checksum, "commit"))?;
+    let commit = read_object(sysroot, &checksum, "commit")?.ok_or_else(|| missing(&checksum, NO_COMMIT))?;
     if let Some(commitmeta) = read_object(sysroot, &checksum, "commitmeta")? {
         return Ok((checksum, commit, commitmeta));
     }
     let base = Commit::parse(&commit).filter(Commit::is_container_import).and_then(|commit| commit.parent());
     let Some(base) = base else {
-        return Err(missing(&checksum, "commitmeta"));
+        return Err(missing(&checksum, NO_SIGNATURES));
     };
     drop(commit);
-    let commit = read_object(sysroot, &base, "commit")?.ok_or_else(|| missing(&base, "commit"))?;
+    let commit = read_object(sysroot, &base, "commit")?.ok_or_else(|| missing(&base, NO_COMMIT))?;
     let commitmeta =
-        read_object(sysroot, &base, "commitmeta")?.ok_or_else(|| missing(&base, "commitmeta"))?;
+        read_object(sysroot, &base, "commitmeta")?.ok_or_else(|| missing(&base, NO_SIGNATURES))?;
     log::info!("the commit {checksum} was made by bootc: verifying {base}, from which it was made");
     Ok((base, commit, commitmeta))
 }
 
-fn missing(checksum: &str, what: &str) -> Error {
-    let found = match what {
-        "commitmeta" => "there is no commitmeta, where signatures are: it was never signed",
-        _ => "the repository does not have it",
-    };
+const NO_COMMIT: &str = "the repository does not have it";
+const NO_SIGNATURES: &str = "there is no commitmeta, where signatures are: it was never signed";
+
+fn missing(checksum: &str, found: &str) -> Error {
     Error::found(Class::Verification, format!("verify the commit {checksum}"), found).hint(BROKEN)
 }
 
