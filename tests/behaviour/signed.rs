@@ -30,7 +30,12 @@ struct Signed {
     commitmeta: Vec<u8>,
     /// The digest of the image in the commit.
     digest: [u8; 32],
+    /// Another commit, as bootc makes it on the machine, with [`BASE`] as its parent.
+    imported: Vec<u8>,
 }
+
+/// The name under which the signed commit is kept for bootc's.
+const BASE: &str = "abababababababababababababababababababababababababababababababab";
 
 impl Signed {
     fn get() -> Result<&'static Signed> {
@@ -47,12 +52,14 @@ impl Signed {
         let digest = Commit::parse(&commit).and_then(|commit| commit.composefs_digest());
         let signer = Signer::new()?;
         let (first, second) = (signer.key("first")?, signer.key("second")?);
+        let imported = signer.commit(&[("ostree.container.image-config", "'{}'")], Some(BASE))?;
         signer.import(&checksum, &commit)?;
         signer.sign(&checksum, "first", "ostree.sign.ed25519")?;
         Ok(Signed {
             keys: [first, second].map(|key| key.line()),
             commitmeta: signer.object(&checksum, "commitmeta")?,
             digest: digest.context("find the digest in the commit")?,
+            imported: signer.object(&imported, "commit")?,
             checksum,
             commit,
         })
@@ -82,6 +89,17 @@ struct Scene {
     edits: Vec<Edit>,
 }
 
+impl Scene {
+    /// The deployment is of a commit that bootc made from the signed one.
+    fn import(signed: &Signed, scene: &mut Scene) {
+        scene.commit.clone_from(&signed.imported);
+        scene.commitmeta = None;
+        for (kind, bytes) in [("commit", &signed.commit), ("commitmeta", &signed.commitmeta)] {
+            scene.edits.push(Edit::File(format!("{SYSROOT}/{}", object(BASE, kind)), bytes.clone()));
+        }
+    }
+}
+
 enum Measured {
     Digest([u8; 32]),
     Error(&'static str),
@@ -100,6 +118,25 @@ const CASES: &[Case] = &[
         wrong: |signed, scene| scene.keys = format!("malformed\n{}", signed.keys[0]),
         status: 0,
         says: &["/etc/ostree/initramfs-root-binding.key: line 1 is not"],
+    },
+    Case { name: "a commit of bootc's", wrong: Scene::import, status: 0, says: &[] },
+    Case {
+        name: "a commit of bootc's, made from an unsigned one",
+        wrong: |signed, scene| {
+            Scene::import(signed, scene);
+            scene.edits.pop();
+        },
+        status: 13,
+        says: &["verify the commit abababab", "there is no commitmeta"],
+    },
+    Case {
+        name: "a commit of bootc's, made from nothing",
+        wrong: |signed, scene| {
+            Scene::import(signed, scene);
+            scene.edits.clear();
+        },
+        status: 13,
+        says: &["verify the commit abababab", "the repository does not have it"],
     },
     Case {
         name: "a hotfix nobody signed",
