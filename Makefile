@@ -17,7 +17,7 @@ help:
 	@echo '               (SUITE=trixie|forky, ARGS=--console to watch)'
 	@echo 'make test      everything: format, lints, unit tests, comparison with libostree, QEMU'
 	@echo 'make check     the same without QEMU and with a selection of the comparison: minutes'
-	@echo 'make matrix    the QEMU scenarios that make test leaves out'
+	@echo 'make matrix    what make test leaves out: QEMU scenarios, failing system calls in older kernels'
 	@echo 'make fuzz      fuzz the parsers, SECONDS=60 each (needs cargo-fuzz)'
 	@echo 'make build     the static program: $(BIN)'
 	@echo 'make install   put program, dracut module and manual pages below DESTDIR'
@@ -37,6 +37,7 @@ check: dependencies
 
 matrix: dependencies build
 	$(QEMU_TOOL) test matrix
+	$(QEMU_TOOL) namespaces all
 	tests/sabotage
 
 SECONDS := 60

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::namespaces::Selection;
 use crate::product::Program;
 use crate::suite::Suite;
 use anyhow::{Context, Result, bail};
@@ -22,6 +23,8 @@ pub enum Command {
         /// Their names, or `core`, `matrix`, `all`.
         names: Vec<String>,
     },
+    /// Run the namespace tests in guests.
+    Namespaces(Selection),
     /// Try the dracut module on every suite's dracut and kernel.
     Initramfs,
     /// Show the scenarios.
@@ -45,10 +48,12 @@ pub const HELP: &str = "\
 usage: prepare-root-qemu boot [--suite trixie|forky] [--console] [--karg ARGUMENT]...
        prepare-root-qemu test [SCENARIO|core|matrix|all]...
        prepare-root-qemu initramfs
+       prepare-root-qemu namespaces [core|all]
        prepare-root-qemu list
 
 boot boots one system and shows what became of it, test judges scenarios, initramfs runs dracut/test.sh with the dracut
-and the kernel of every suite, list shows the scenarios.
+and the kernel of every suite, namespaces runs the tests of tests/compare and tests/behaviour inside Linux 6.1 and 6.12, list
+shows the scenarios.
 
   --program ours|libostree   whose ostree-prepare-root boots (default: ours)
   --timeout SECONDS          the longest a boot may take (default: 240)
@@ -86,6 +91,11 @@ pub fn read(mut parser: Parser) -> Result<Invocation> {
             Command::Test { names: words.by_ref().collect() }
         }
         Some("initramfs") => Command::Initramfs,
+        Some("namespaces") => Command::Namespaces(match words.next().as_deref() {
+            None | Some("core") => Selection::Core,
+            Some("all") => Selection::All,
+            Some(word) => bail!("what is '{word}'?\n{HELP}"),
+        }),
         Some("list") => Command::List,
         _ => bail!("{HELP}"),
     };

@@ -1,6 +1,6 @@
 //! The kernels that are booted.
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Workplace};
 use crate::progress::Progress;
 use crate::script;
 use anyhow::Result;
@@ -36,21 +36,31 @@ impl Kernel {
         if self == Self::Suite {
             return Ok(None);
         }
-        let name = format!("kernel-{OLD_SUITE}-{}", Key::new("kernel").with("package", PACKAGE).finish());
-        let package = cache.piece(&name);
-        if package.exists() {
-            return Ok(Some(package));
-        }
-        let place = cache.workplace()?;
-        let made = place.join("kernel");
-        progress.step(&format!("unpacking {PACKAGE} of {OLD_SUITE} (mmdebstrap)"), || {
-            let mut command = Command::new("mmdebstrap");
-            command.env("TMPDIR", place.join(""));
-            // `extract` runs no maintainer script: only the files are wanted.
-            command.args(["--variant=extract", "--format=directory"]).arg(format!("--include={PACKAGE}"));
-            command.arg(OLD_SUITE).arg(&made).args(std::env::var_os("MIRROR"));
-            script::run(&mut command, &logs.join("kernel.log"))
-        })?;
-        cache.publish(&made, &name).map(Some)
+        unpacked(OLD_SUITE, cache, progress, logs).map(Some)
     }
+}
+
+/// The directory with the unpacked package of a release of Debian.
+pub fn unpacked(release: &str, cache: &Cache, progress: &Progress, logs: &Path) -> Result<PathBuf> {
+    let name = format!("kernel-{release}-{}", Key::new("kernel").with("package", PACKAGE).finish());
+    let package = cache.piece(&name);
+    if package.exists() {
+        return Ok(package);
+    }
+    let place = cache.workplace()?;
+    let made = place.join("kernel");
+    progress.step(&format!("unpacking {PACKAGE} of {release} (mmdebstrap)"), || {
+        script::run(&mut extraction(release, PACKAGE, &place, &made), &logs.join("kernel.log"))
+    })?;
+    cache.publish(&made, &name)
+}
+
+/// Unpacks packages and what they depend on. `extract` runs no maintainer script: only the files are
+/// wanted.
+pub fn extraction(release: &str, packages: &str, place: &Workplace, made: &Path) -> Command {
+    let mut command = Command::new("mmdebstrap");
+    command.env("TMPDIR", place.join(""));
+    command.args(["--variant=extract", "--format=directory"]).arg(format!("--include={packages}"));
+    command.arg(release).arg(made).args(std::env::var_os("MIRROR"));
+    command
 }

@@ -6,6 +6,7 @@
 
 mod accel;
 mod archive;
+mod bare;
 mod cache;
 mod command;
 mod console;
@@ -15,6 +16,7 @@ mod expect;
 mod kernel;
 mod layout;
 mod mounts;
+mod namespaces;
 mod product;
 mod progress;
 mod qemu;
@@ -25,6 +27,7 @@ mod script;
 mod seal;
 mod suite;
 mod summary;
+mod testbed;
 mod trial;
 
 use accel::Accel;
@@ -68,6 +71,9 @@ fn run() -> Result<bool> {
             return boot(&recipe, console, limit);
         }
         Command::Initramfs => return initramfs(),
+        Command::Namespaces(selection) => {
+            return namespaces::run(&Workshop::open(Program::Ours)?, workspace()?, selection);
+        }
         Command::Test { names } => {
             let mut scenarios = select(&names)?;
             scenarios.iter_mut().for_each(|scenario| scenario.recipe.program = program);

@@ -4,14 +4,12 @@
 //! disk on NVMe. See `bin/prepare-root-seal.rs` for the guest's side.
 
 use crate::accel::Accel;
-use crate::console::{self, End};
+use crate::bare::Bare;
 use crate::entry::Entry;
-use crate::qemu;
 use crate::script;
-use anyhow::{Context, Result, bail, ensure};
-use std::fs;
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// What seals; part of the key of a disk.
@@ -37,33 +35,17 @@ pub fn build(workspace: &Path, logs: &Path) -> Result<PathBuf> {
 /// Seals what the disk's list names.
 pub fn run(disk: &Path, boot: &Path, accel: Accel, logs: &Path) -> Result<()> {
     let kernel = Entry::read(boot)?.kernel;
-    let mut command = qemu::machine(accel);
-    command.arg("-kernel").arg(kernel);
-    command.args(["-append", "root=/dev/nvme0n1 rootwait rw init=/spare/seal console=ttyS0 panic=-1 quiet"]);
-    command.args(["-device", "nvme,drive=disk,serial=disk", "-drive"]);
-    // Should the host die in the middle, the disk is not published.
-    command.arg(format!("if=none,id=disk,format=raw,cache=unsafe,file={}", disk.display()));
-    let errors = logs.join("seal-errors.txt");
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(fs::File::create(&errors).context("create a log")?)
-        .spawn()
-        .context("start qemu-system-x86_64")?;
-    let Some(output) = child.stdout.take() else { bail!("QEMU has no output") };
-    let log = logs.join("seal.log");
-    let end = console::watch(output, &log, false, LIMIT);
-    if !matches!(end, Ok(End::PowerOff)) {
-        child.kill().context("end QEMU")?;
-    }
-    child.wait().context("wait for QEMU")?;
-    let (end, said) = (end?, fs::read(&log)?);
-    let done = String::from_utf8_lossy(&said).contains(DONE);
-    ensure!(
-        done && end == End::PowerOff,
-        "sealing: {end:?}: {}{}",
-        fs::read_to_string(&errors)?,
-        script::tail(&log)?
-    );
+    let guest = Bare {
+        accel,
+        kernel: &kernel,
+        disk,
+        keep: true,
+        init: "/spare/seal",
+        arguments: "",
+        limit: LIMIT,
+        logs,
+        name: "seal",
+    };
+    ensure!(guest.run()?.contains(DONE), "sealing: {}", script::tail(&logs.join("seal.log"))?);
     Ok(())
 }

@@ -50,6 +50,10 @@ pub fn mount(overlay: &Overlay<'_>, kernel: Kernel) -> Result<OwnedFd, Failure> 
         Failure::of(errno, used(overlay), kernel, |errno| {
             let error = fail(errno);
             match errno {
+                // Before Linux 6.5 it is only now that `verity` is looked at.
+                Errno::INVAL if overlay.verity && !kernel.has(Ability::AppendedLayers) => {
+                    no_verity(overlay, errno)
+                }
                 Errno::INVAL if overlay.verity => error.hint(NEEDS_VERITY),
                 Errno::INVAL => {
                     error.hint("is the physical root an overlay itself? Two on top of it are too many")

@@ -84,11 +84,9 @@ fn everything_transient(setting: Setting) -> Result<()> {
     let rows = first.after.mounts.below(SYSROOT);
     same("mounts", &["/", "/etc", "/sysroot", "/var"], &points(&rows))?;
     let var = row(&rows, "/var")?;
-    same(
-        "/var",
-        &["tmpfs rw,size=4096k,mode=755"],
-        &[format!("{} {}", var.kind, var.super_options).as_str()],
-    )?;
+    // Kernels that are built to number inodes with 64 bits say so.
+    let options = var.super_options.trim_end_matches(",inode64");
+    same("/var", &["tmpfs rw,size=4096k,mode=755"], &[format!("{} {options}", var.kind).as_str()])?;
     let expected =
         ["/sysroot 755 0:0", "/sysroot/etc 755 0:0", "/sysroot/var 755 0:0", "/sysroot/var/lib/seed 640 0:0"];
     same("modes", &expected, &said(modes)?)?;

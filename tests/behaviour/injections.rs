@@ -159,6 +159,7 @@ fn fail_one_by_one(setting: Setting, root: Root, call: &str) -> Result<Completio
 fn after_a_failure(setting: Setting, call: &str, outcome: &Outcome, undisturbed: &Ran) -> Result<()> {
     let [failed, again] = &outcome.runs[..] else { return Err("not two runs".into()) };
     let below = |ran: &Ran| without_random_rows(ran.after.mounts.below(SYSROOT));
+    let beneath = setting.way.is_beneath()?;
     let run = |ran: &Ran| ran.after.run.iter().map(|entry| without_random(entry)).collect::<Vec<_>>();
     match failed.status {
         Some(0) => {
@@ -179,7 +180,7 @@ fn after_a_failure(setting: Setting, call: &str, outcome: &Outcome, undisturbed:
             same("mounts of the new root", &bare(below(undisturbed)), &bare(below(failed)))?;
         }
         // What cannot be taken off cannot be undone either.
-        Some(12) if call == "umount2" && setting.way.is_beneath() => {
+        Some(12) if call == "umount2" && beneath => {
             nothing_changed_outside(&outcome.before, &failed.after)?;
             same("/run", &outcome.before.run, &failed.after.run)?;
             one_message(failed, &["detach /sysroot from above the new root", "(EIO)"])?;
@@ -222,6 +223,7 @@ fn fail_for_good(setting: Setting) -> Result<Completion> {
         return Ok(Completion::ignored_with("there is no strace"));
     };
     let strace = strace?;
+    let beneath = setting.way.is_beneath()?;
     let mut sandbox = full_plan(setting, Root::Directory)?;
     for number in 1.. {
         sandbox.runs = vec![with_failure(&strace, setting, "move_mount", &format!("{number}+"))?];
@@ -232,7 +234,7 @@ fn fail_for_good(setting: Setting) -> Result<Completion> {
             exited(failed, 0)?;
             break;
         }
-        if failed.status == Some(12) && !setting.way.is_beneath() {
+        if failed.status == Some(12) && !beneath {
             nothing_changed_outside(&outcome.before, &failed.after)?;
             same("/run", &outcome.before.run, &failed.after.run)?;
             one_message(failed, &["mount the new root at /sysroot", "putting the physical root back"])?;

@@ -6,7 +6,8 @@
 
 use crate::matrix::{Combination, Mode, Physical};
 use crate::seen::Seen;
-use crate::support::failure::{Context, Result};
+use crate::support::failure::Result;
+use crate::support::kernel;
 
 /// One difference.
 pub struct Difference {
@@ -57,15 +58,40 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "/boot where nothing can be read",
         // The files of the disks have no fs-verity digests: to demand them makes each an error.
-        covers: |it| {
-            let configured = as_configured(*it);
-            configured.enabled == Some("verity") && configured.mode() == Some(Mode::Composefs)
-        },
+        covers: demands_digests,
         instead: Instead::Changed(boot_too),
         reason: "What of the deployment cannot be read is taken as not there, also the generator that \
                  would mount /boot.",
     },
 ];
+
+/// Those of a combination, on this kernel: where it cannot do what is asked, both programs fail.
+pub fn covering(combination: &Combination) -> Result<Vec<&'static Difference>> {
+    if demands_digests(combination) && !kernel::checks_digests()? {
+        return Ok(Vec::new());
+    }
+    Ok(DIFFERENCES.iter().filter(|it| (it.covers)(combination)).collect())
+}
+
+/// Whether there is an image, and its files must have digests.
+fn demands_digests(combination: &Combination) -> bool {
+    let configured = as_configured(*combination);
+    configured.enabled == Some("verity") && configured.mode() == Some(Mode::Composefs)
+}
+
+/// Where libostree's program can only mount the image in the way of old kernels (seen on 6.1), a read-only
+/// mount of it, though it has an upper layer, is of a file system that is itself read-only. Ours makes,
+/// and so does libostree's on newer kernels, the mount read-only and no more.
+pub fn as_on_newer_kernels(mut seen: Seen) -> Seen {
+    let readonly = |options: &str| options.split(',').next() == Some("ro");
+    for row in &mut seen.mounts {
+        let image = row.source == "composefs" && row.super_options.contains("upperdir=");
+        if image && readonly(&row.options) && readonly(&row.super_options) {
+            row.super_options.replace_range(.."ro".len(), "rw");
+        }
+    }
+    seen
+}
 
 /// With the kernel argument in the configuration: libostree takes "verity" there only.
 fn as_configured(combination: Combination) -> Combination {
@@ -81,23 +107,11 @@ fn readonly_hotfix(combination: Combination, _refused: Seen, ask: Ask) -> Result
     let mut writable = ask(Combination { physical: Physical::Writable, ..combination })?;
     let hotfix = writable.mount("/usr")?;
     hotfix.options = hotfix.options.replace("rw", "ro");
-    hotfix.super_options = format!("ro,lowerdir=?,lowerdir=?{}", redirects_without_upper()?);
+    hotfix.super_options = format!("ro,lowerdir=?,lowerdir=?{}", kernel::overlay_defaults()?);
     expected.mounts.retain(|row| row.point != "/usr");
     expected.mounts.push(hotfix.clone());
     expected.files = writable.files;
     Ok(expected)
-}
-
-/// What the kernel shows of itself for an overlay that has no upper layer, if by default it follows
-/// redirects and makes none (`ovl_fs_params_verify` in `fs/overlayfs/params.c`).
-fn redirects_without_upper() -> Result<&'static str> {
-    let is_set = |name| {
-        let path = format!("/sys/module/overlay/parameters/{name}");
-        let value = std::fs::read_to_string(&path).context(format!("read {path}"))?;
-        Ok::<bool, String>(value.starts_with('Y'))
-    };
-    let shown = is_set("redirect_always_follow")? && !is_set("redirect_dir")?;
-    Ok(if shown { ",redirect_dir=on" } else { "" })
 }
 
 /// `/boot` of the physical root, as writable as that is found.

@@ -16,7 +16,7 @@ pub const FILES: [&str; 3] =
     ["/sysroot/etc/hostname", "/sysroot/usr/etc/hostname", "/sysroot/usr/lib/os-release"];
 
 /// What a run made. If it failed, nothing: what was left behind is no result.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// The exit status was zero.
     pub succeeded: bool,
@@ -26,13 +26,16 @@ pub struct Seen {
     pub run: Vec<String>,
     /// The contents of [`FILES`].
     pub files: Vec<String>,
+    /// What it said if it failed: for the person who reads the test's output, and not compared.
+    pub complaint: String,
 }
 
 impl Seen {
     /// What that run made of that disk.
     pub fn of(ran: &Ran, disk: &Disk) -> Result<Seen> {
         if ran.status != Some(0) {
-            return Ok(Seen::default());
+            let complaint = format!("{}{}", ran.stdout, ran.stderr);
+            return Ok(Seen { complaint, ..Seen::default() });
         }
         let roles = Roles::of(disk)?;
         let mut mounts = without_random_rows(ran.after.mounts.below(SYSROOT));
@@ -46,6 +49,7 @@ impl Seen {
             mounts,
             run: ran.after.run.iter().map(|entry| roles.replace(without_random(entry))).collect(),
             files: FILES.iter().map(file).collect(),
+            complaint: String::new(),
         })
     }
 

@@ -3,6 +3,7 @@
 use super::failure::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// `$PREPARE_ROOT_CACHE`, or a folder in the workspace's `target`.
@@ -19,6 +20,7 @@ pub fn piece(name: &str, ingredients: &[&[u8]], make: impl FnOnce(&Path) -> Resu
     let folder = folder();
     fs::create_dir_all(&folder).context(format!("create the cache folder {}", folder.display()))?;
     let piece = folder.join(format!("{name}-{}", key(ingredients)));
+    note(&piece)?;
     if piece.exists() {
         return Ok(piece);
     }
@@ -32,6 +34,14 @@ pub fn piece(name: &str, ingredients: &[&[u8]], make: impl FnOnce(&Path) -> Resu
         Err(_) if piece.exists() => Ok(piece),
         result => result.map(|()| piece).context(format!("rename {}", unfinished.display())),
     }
+}
+
+/// Adds the path of a piece to the file `$PREPARE_ROOT_PIECES`: who runs the tests on another machine
+/// has to bring what they use.
+fn note(piece: &Path) -> Result<()> {
+    let Some(list) = std::env::var_os("PREPARE_ROOT_PIECES") else { return Ok(()) };
+    let file = fs::File::options().create(true).append(true).open(list);
+    file.and_then(|mut file| writeln!(file, "{}", piece.display())).context("note what is used")
 }
 
 /// Sixteen hexadecimal digits that stand for the ingredients.

@@ -12,6 +12,7 @@ pub mod cache;
 pub mod debian;
 pub mod failure;
 pub mod job;
+pub mod kernel;
 pub mod mounts;
 pub mod product;
 pub mod promises;

@@ -74,7 +74,8 @@ impl Signer {
                 .context(format!("mount {}", place.display()))?;
         }
         fs::create_dir_all(signer.file("tree/usr")).context("make a tree")?;
-        signer.run(&["ostree", "init", "--repo=/tmp/repo", "--mode=bare-user"])?;
+        // The mode that puts no attributes on files: before Linux 6.6 a tmpfs takes none of users.
+        signer.run(&["ostree", "init", "--repo=/tmp/repo", "--mode=archive"])?;
         Ok(signer)
     }
 

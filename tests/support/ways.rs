@@ -1,5 +1,7 @@
 //! The ways in which our program can make and place the new root, one per generation of kernels.
 
+use super::failure::Result;
+use super::kernel;
 use super::sandbox::{PRODUCT, SYSROOT};
 
 /// One of them. A kernel has its own and all older ones.
@@ -44,11 +46,11 @@ impl Way {
     }
 
     /// Whether the new root goes beneath the physical root, which is taken off then.
-    pub fn is_beneath(&self) -> bool {
-        !self.without.contains(&"beneath")
+    pub fn is_beneath(&self) -> Result<bool> {
+        Ok(!self.without.contains(&"beneath") && kernel::mounts_beneath()?)
     }
 
-    /// Whether the new root is assembled in a mount namespace.
+    /// Whether the new root is assembled in a mount namespace, whatever the kernel could do.
     pub fn is_in_namespace(&self) -> bool {
         self.without.contains(&"detached-tree")
     }

@@ -1,0 +1,37 @@
+#!/bin/sh
+# The init of the guest that runs the namespace tests: runs them, says on the
+# console how they ended, and switches the guest off. Judging is the host's work.
+#
+#   tests.sh core|all
+set -eu
+export PATH=/usr/sbin:/usr/bin
+export PREPARE_ROOT_CACHE=/tests/cache PREPARE_ROOT_BIN=/tests/ostree-prepare-root
+export PREPARE_ROOT_PAIRWISE=1
+
+# The guest must go down whatever happens here.
+trap 'busybox poweroff -f' EXIT
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+# What an initramfs with our module has loaded, or loads.
+modprobe -a overlay erofs loop
+
+# NAME COMMAND...
+run() {
+    name=$1 status=0
+    shift
+    "$@" --color never || status=$?
+    echo "$name: exit status $status"
+}
+
+# The trials in which system calls fail, or a sample of them: each is dozens of runs under strace.
+sample='failing move_mount, then all'
+[ "$1" != all ] || sample='failing '
+
+echo "kernel: $(uname -r)"
+run compare /tests/compare
+run behaviour /tests/behaviour --skip 'failing '
+run failures /tests/behaviour "$sample"

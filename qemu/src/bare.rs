@@ -1,0 +1,74 @@
+//! A guest without an initramfs: Debian's kernels have NVMe and ext4 built in, mount the disk
+//! themselves, and start a program from it that does one thing and switches the guest off.
+
+use crate::accel::Accel;
+use crate::console::{self, End};
+use crate::qemu;
+use crate::script;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// The guest.
+pub struct Bare<'a> {
+    /// Who runs its instructions.
+    pub accel: Accel,
+    /// Its kernel.
+    pub kernel: &'a Path,
+    /// The raw image of its disk.
+    pub disk: &'a Path,
+    /// Whether what it writes to the disk stays there.
+    pub keep: bool,
+    /// The program on the disk.
+    pub init: &'a str,
+    /// Kernel arguments besides those that every such guest gets.
+    pub arguments: &'a str,
+    /// The longest it may take.
+    pub limit: Duration,
+    /// Where its console goes, as NAME.log.
+    pub logs: &'a Path,
+    /// What it is called there.
+    pub name: &'a str,
+}
+
+impl Bare<'_> {
+    /// Runs it until it is switched off; what it said.
+    pub fn run(&self) -> Result<String> {
+        let Bare { name, init, arguments, .. } = self;
+        let access = if self.keep { "rw" } else { "ro" };
+        let mut command = qemu::machine(self.accel);
+        command.arg("-kernel").arg(self.kernel).arg("-append");
+        command.arg(format!(
+            "root=/dev/nvme0n1 rootwait {access} init={init} console=ttyS0 panic=-1 quiet {arguments}"
+        ));
+        command.args(["-device", "nvme,drive=disk,serial=disk", "-drive"]);
+        let snapshot = if self.keep { "off" } else { "on" };
+        // Should the host die in the middle, nobody takes the disk for a finished one.
+        let drive = format!("if=none,id=disk,format=raw,cache=unsafe,snapshot={snapshot},file=");
+        command.arg(format!("{drive}{}", self.disk.display()));
+        let errors = self.logs.join(format!("{name}-errors.txt"));
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&errors).context("create a log")?)
+            .spawn()
+            .context("start qemu-system-x86_64")?;
+        let Some(output) = child.stdout.take() else { bail!("QEMU has no output") };
+        let log = self.logs.join(format!("{name}.log"));
+        let end = console::watch(output, &log, false, self.limit);
+        if !matches!(end, Ok(End::PowerOff)) {
+            child.kill().context("end QEMU")?;
+        }
+        let status = child.wait().context("wait for QEMU")?;
+        let end = end?;
+        ensure!(
+            end == End::PowerOff && status.success(),
+            "{name}: {end:?}, QEMU: {status}: {}{}",
+            fs::read_to_string(&errors)?,
+            script::tail(&log)?
+        );
+        Ok(String::from_utf8_lossy(&fs::read(&log)?).into_owned())
+    }
+}
