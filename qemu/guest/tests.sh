@@ -16,8 +16,8 @@ mount -t sysfs sysfs /sys
 mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
-# What an initramfs with our module has loaded, or loads.
-modprobe -a overlay erofs loop
+# What an initramfs with our module has loaded, or loads; and a file system for disks.
+modprobe -a overlay erofs loop btrfs
 
 # NAME COMMAND...
 run() {

@@ -27,7 +27,7 @@ const DISK_SCRIPT: &str = include_str!("../tree/testbed.sh");
 /// The release of Debian with the tools, and the packages with what init and the tests call.
 const RELEASE: &str = "trixie";
 const PACKAGES: &str =
-    "base-files,dash,coreutils,mount,util-linux,kmod,e2fsprogs,busybox-static,strace,libc-bin";
+    "base-files,dash,coreutils,mount,util-linux,kmod,e2fsprogs,btrfs-progs,busybox-static,strace,libc-bin";
 
 /// Makes the disk.
 pub struct Builder<'a> {

@@ -21,6 +21,8 @@ use crate::setting::*;
 const FORGETFUL: &str = "[composefs]\nenabled=yes\n[root]\ntransient=true\ntransient-size=16M\n\
     [etc]\ntransient=true\ntransient-size=5%\n[var]\ntransient=true\ntransient-size=4M\n";
 
+const TRACE: &str = "/tmp/trace";
+
 const IMAGE: &str = "[composefs]\nenabled=yes\n";
 
 type Check = fn(Setting) -> Result<()>;
@@ -269,14 +271,23 @@ fn verity_of_ordinary_layers() -> Result<()> {
 /// What is missing is named: the kernel says ENODEV of a file system that it does not have.
 fn missing_file_systems(setting: Setting) -> Result<()> {
     let strace = strace().context("find strace")??;
-    let memory = format!("{IMAGE}[var]\ntransient=true\n");
-    for (number, name, config) in [(1, "erofs", IMAGE), (2, "tmpfs", &memory), (3, "overlay", &memory)] {
-        let mut sandbox = sandbox(setting, config)?;
-        // From then on all: an older way must not hide it.
-        let inject = format!("inject=fsopen:error=ENODEV:when={number}+");
-        let options = ["-f", "-qq", "-o", "/tmp/trace", "-e", &inject].map(str::to_owned);
+    let run = |inject: &[&str]| -> Result<Outcome> {
+        let mut sandbox = sandbox(setting, &format!("{IMAGE}[var]\ntransient=true\n"))?;
+        let options = [&["-f", "-qq", "-o", TRACE, "-e", "trace=fsopen"], inject].concat();
+        let options: Vec<_> = options.into_iter().map(str::to_owned).collect();
         sandbox.runs.push(Run::of([&strace[..], &options, &setting.way.command(&cmdline()?)].concat()));
-        let outcome = job::run(sandbox)?;
+        sandbox.collect.push(TRACE.into());
+        job::run(sandbox)
+    };
+    let undisturbed = run(&[])?;
+    exited(&undisturbed.runs[0], 0)?;
+    let trace = undisturbed.runs[0].files.get(TRACE).context("trace the program")?;
+    for name in ["erofs", "tmpfs", "overlay"] {
+        // How many are tried depends on the kernel.
+        let first = trace.lines().position(|line| line.contains(&format!("fsopen(\"{name}\"")));
+        let number = 1 + first.context(format!("find where {name} is mounted"))?;
+        // From then on all: an older way must not hide it.
+        let outcome = run(&["-e", &format!("inject=fsopen:error=ENODEV:when={number}+")])?;
         exited(&outcome.runs[0], 9)?;
         one_message(&outcome.runs[0], &["mount ", &format!("the kernel has no {name} file system")])?;
         nothing_changed(&outcome.before, &outcome.runs[0].after)?;
