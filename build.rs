@@ -13,4 +13,19 @@ fn main() {
     for option in ["--icf=all", "--pack-dyn-relocs=relr", "--no-eh-frame-hdr", &script] {
         println!("cargo::rustc-link-arg-bins={option}");
     }
+    // What walks up the stack, which nobody can without those tables: the unwinder stays out.
+    for function in [
+        "Backtrace",
+        "GetDataRelBase",
+        "GetIP",
+        "GetIPInfo",
+        "GetLanguageSpecificData",
+        "GetRegionStart",
+        "GetTextRelBase",
+        "Resume",
+        "SetGR",
+        "SetIP",
+    ] {
+        println!("cargo::rustc-link-arg-bins=--defsym=_Unwind_{function}=abort");
+    }
 }

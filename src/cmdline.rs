@@ -1,6 +1,8 @@
 //! The kernel command line, and which deployment it asks for.
 
+use crate::boot_link::BootLink;
 use crate::error::{Class, Error, Result, printable};
+use crate::selector::Selector;
 
 /// The bytes of a kernel command line.
 ///
@@ -9,12 +11,20 @@ use crate::error::{Class, Error, Result, printable};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cmdline(Vec<u8>);
 
-/// What names the deployment: a path below the physical root without leading slashes, which must
-/// be a symbolic link.
+/// What names the deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The value of `ostree=`.
-    BootLink(Vec<u8>),
+    /// A symbolic link on the physical root.
+    Link(Link),
+    /// `ostree.prepare-root.deployment=`
+    Chosen(Selector),
+}
+
+/// A symbolic link that leads to the deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The value of `ostree=`: a path below the physical root without leading slashes.
+    Boot(Vec<u8>),
     /// An Android A/B slot (`androidboot.slot_suffix=`).
     Slot(Slot),
 }
@@ -30,13 +40,22 @@ pub enum Slot {
 
 const FIND: &str = "find the deployment on the kernel command line";
 
-impl Target {
+impl Link {
     /// The link's path below the physical root.
     pub fn path(&self) -> &[u8] {
         match self {
-            Target::BootLink(path) => path,
-            Target::Slot(Slot::A) => b"ostree/root.a",
-            Target::Slot(Slot::B) => b"ostree/root.b",
+            Link::Boot(path) => path,
+            Link::Slot(Slot::A) => b"ostree/root.a",
+            Link::Slot(Slot::B) => b"ostree/root.b",
+        }
+    }
+}
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Link::Boot(path) => write!(f, "ostree=/{}", path.escape_ascii()),
+            Link::Slot(_) => write!(f, "the Android slot link /{}", self.path().escape_ascii()),
         }
     }
 }
@@ -44,8 +63,8 @@ impl Target {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Target::BootLink(path) => write!(f, "ostree=/{}", path.escape_ascii()),
-            Target::Slot(_) => write!(f, "the Android slot link /{}", self.path().escape_ascii()),
+            Target::Link(link) => link.fmt(f),
+            Target::Chosen(selector) => write!(f, "ostree.prepare-root.deployment={selector}"),
         }
     }
 }
@@ -83,20 +102,26 @@ impl Cmdline {
         self.values(name).next()
     }
 
-    fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    /// The values of all arguments called `name`.
+    pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.arguments().filter(move |(n, _)| *n == name.as_bytes()).filter_map(|(_, value)| value)
     }
 
-    /// The deployment asked for; `android`: a slot of Android's comes first.
+    /// The link asked for; `android`: a slot of Android's comes first.
     ///
     /// # Errors
     /// [`Class::Cmdline`] when nothing is asked for, `ostree=` is empty, or the slot is neither
     /// `_a` nor `_b`.
-    pub fn target(&self, android: bool) -> Result<Target> {
+    pub fn link(&self, android: bool) -> Result<Link> {
         match self.slot() {
-            Some(slot) if android => slot.map(Target::Slot),
-            _ => self.boot_link().map(Target::BootLink),
+            Some(slot) if android => slot.map(Link::Slot),
+            _ => self.boot_link().map(Link::Boot),
         }
+    }
+
+    /// The boot link that `ostree=` names, if it has the form of one: it tells which kernel is running.
+    pub fn booted(&self) -> Option<BootLink> {
+        self.value("ostree").or_else(|| self.plain_ostree()).and_then(BootLink::parse)
     }
 
     fn slot(&self) -> Option<Result<Slot>> {
@@ -153,7 +178,8 @@ impl Cmdline {
         let android =
             self.0.split(|&byte| byte == b' ').any(|argument| argument.starts_with(b"androidboot."));
         let plain = self.plain_ostree();
-        GeneratorReading { target: android || plain.is_some(), stateroot: plain.is_some_and(names_stateroot) }
+        let stateroot = plain.and_then(stateroot).map(<[u8]>::to_vec);
+        GeneratorReading { target: android || plain.is_some(), stateroot }
     }
 
     /// `ostree=` as libostree finds it: split at spaces, no quotes known.
@@ -165,21 +191,22 @@ impl Cmdline {
 
 /// The deployment's `ostree-system-generator` reads the command line again, more simply than the
 /// kernel does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeneratorReading {
     /// It finds that a deployment was asked for; if not, it does nothing.
     pub target: bool,
-    /// It finds the stateroot in `ostree=`, which it needs for `var.mount`.
-    pub stateroot: bool,
+    /// The stateroot that it finds in `ostree=` and needs for `var.mount`.
+    pub stateroot: Option<Vec<u8>>,
 }
 
-/// Whether a boot link has the one form that the generator takes apart:
+/// The stateroot in a boot link of the one form that the generator takes apart:
 /// `/ostree/boot.[01]/STATEROOT/BOOTCSUM/SERIAL`.
-fn names_stateroot(boot_link: &[u8]) -> bool {
-    let Some(path) = boot_link.strip_prefix(b"/ostree/boot.") else { return false };
+fn stateroot(boot_link: &[u8]) -> Option<&[u8]> {
+    let path = boot_link.strip_prefix(b"/ostree/boot.")?;
     let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
-    matches!(parts[..], [b"0" | b"1", stateroot, bootcsum, serial]
-        if !stateroot.is_empty() && !bootcsum.is_empty() && !serial.is_empty() && serial.iter().all(u8::is_ascii_digit))
+    let [b"0" | b"1", stateroot, bootcsum, serial] = parts[..] else { return None };
+    let whole = !stateroot.is_empty() && !bootcsum.is_empty() && !serial.is_empty();
+    (whole && serial.iter().all(u8::is_ascii_digit)).then_some(stateroot)
 }
 
 fn split_argument(argument: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -203,12 +230,12 @@ fn split_argument(argument: &[u8]) -> (&[u8], Option<&[u8]>) {
 mod tests {
     use super::*;
 
-    fn target(cmdline: &str) -> Result<Target> {
-        Cmdline::new(cmdline).target(true)
+    fn target(cmdline: &str) -> Result<Link> {
+        Cmdline::new(cmdline).link(true)
     }
 
-    fn boot_link(path: &str) -> Result<Target> {
-        Ok(Target::BootLink(path.as_bytes().to_vec()))
+    fn boot_link(path: &str) -> Result<Link> {
+        Ok(Link::Boot(path.as_bytes().to_vec()))
     }
 
     #[test]
@@ -250,9 +277,9 @@ mod tests {
 
     #[test]
     fn android_slots() {
-        assert_eq!(target("ostree=/x androidboot.slot_suffix=_a"), Ok(Target::Slot(Slot::A)));
-        assert_eq!(target("androidboot.slot_suffix=_b"), Ok(Target::Slot(Slot::B)));
-        assert_eq!(target("androidboot.serialno=5 ostree=/x"), Ok(Target::Slot(Slot::A)));
+        assert_eq!(target("ostree=/x androidboot.slot_suffix=_a"), Ok(Link::Slot(Slot::A)));
+        assert_eq!(target("androidboot.slot_suffix=_b"), Ok(Link::Slot(Slot::B)));
+        assert_eq!(target("androidboot.serialno=5 ostree=/x"), Ok(Link::Slot(Slot::A)));
         assert_eq!(target("androidboot.slot_suffix=_c").map_err(|e| e.class()), Err(Class::Cmdline));
     }
 
@@ -274,7 +301,7 @@ mod tests {
     fn knows_what_the_generator_makes_of_it() {
         let reading = |line: &str| {
             let GeneratorReading { target, stateroot } = Cmdline::new(line).generator_reading();
-            (target, stateroot)
+            (target, stateroot == Some(b"debian".to_vec()))
         };
         assert_eq!(reading("ro ostree=/ostree/boot.1/debian/c0ffee/0\n"), (true, true));
         for line in [

@@ -15,6 +15,7 @@ pub struct Commit<'a> {
     /// The metadata, an `a{sv}`.
     pub metadata: &'a [u8],
     parent: &'a [u8],
+    time: &'a [u8],
 }
 
 impl<'a> Commit<'a> {
@@ -24,8 +25,8 @@ impl<'a> Commit<'a> {
         let variable = Member { alignment: 1, size: None };
         let time = Member { alignment: 8, size: Some(8) };
         let types = [dictionary, variable, variable, variable, variable, time, variable, variable];
-        let [metadata, parent, ..] = gvariant::tuple(bytes, types)?;
-        Some(Commit { metadata, parent })
+        let [metadata, parent, _, _, _, time, ..] = gvariant::tuple(bytes, types)?;
+        Some(Commit { metadata, parent, time })
     }
 
     /// The fs-verity digest that the deployment's composefs image must have.
@@ -36,6 +37,11 @@ impl<'a> Commit<'a> {
     /// The checksum of the commit this one was made from, as objects are named on disk.
     pub fn parent(&self) -> Option<String> {
         (self.parent.len() == DIGEST_LEN).then(|| hex(self.parent))
+    }
+
+    /// When it was made: seconds since 1970. (OSTree stores its numbers as big-endian.)
+    pub fn time(&self) -> u64 {
+        self.time.try_into().map_or(0, u64::from_be_bytes)
     }
 
     /// Was it made by importing a container image? bootc makes such commits on the machine itself, so
@@ -107,6 +113,8 @@ mod tests {
             let commit = Commit::parse(&bytes).unwrap();
             assert_eq!(commit.composefs_digest(), Some(digest), "{}", bytes.len());
             assert_eq!(commit.parent().as_deref(), Some(parent), "{}", bytes.len());
+            // As GLib wrote it here: 1, little-endian.
+            assert_eq!(commit.time(), 1 << 56, "{}", bytes.len());
             assert_eq!(commit.is_container_import(), imported, "{}", bytes.len());
             assert_eq!(commit.version(), imported.then_some("9.1"), "{}", bytes.len());
         }
@@ -129,7 +137,7 @@ mod tests {
                 [b"ostree.composefs.digest.v0\0\0\0\0\0\0", &vec![7; length][..], b"\0ay\x1b"].concat();
             let metadata = [&entry[..], &[entry.len() as u8]].concat();
             assert!(gvariant::lookup(&metadata, "ostree.composefs.digest.v0", "ay").is_some());
-            let commit = Commit { metadata: &metadata, parent: b"" };
+            let commit = Commit { metadata: &metadata, parent: b"", time: b"" };
             assert_eq!(commit.composefs_digest().is_some(), good, "{length}");
         }
     }

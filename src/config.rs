@@ -2,6 +2,7 @@
 
 mod settings;
 
+use crate::boot_link::BootLink;
 use crate::cmdline::{Cmdline, GeneratorReading, Target};
 use crate::error::{Class, Error, Result, printable};
 use crate::keyfile;
@@ -47,6 +48,94 @@ pub struct Config {
     pub remount_fs_dropin: bool,
     /// `[overrides] kernel-arguments`
     pub overrides: Overrides,
+    /// `[recovery] boot-links`: what to do about a boot link that is missing.
+    pub boot_links: BootLinks,
+    /// `[recovery] fallback`: what to do when the deployment cannot be prepared.
+    pub fallback: Fallback,
+    /// The boot link of the boot entry, which tells the kernel that is running.
+    pub booted: Option<BootLink>,
+}
+
+/// Where `ostree.prepare-root.break=` asks for a shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// Before the root is prepared.
+    Before,
+    /// After it was.
+    After,
+}
+
+impl Break {
+    /// Takes the value of the argument.
+    pub fn parse(value: &[u8]) -> Option<Break> {
+        match value {
+            b"before" => Some(Break::Before),
+            b"after" => Some(Break::After),
+            _ => None,
+        }
+    }
+}
+
+/// What to do about a boot link that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootLinks {
+    /// Take the one under another boot version, if there is exactly one deployment.
+    Repair,
+    /// Refuse.
+    Strict,
+}
+
+/// What to do when the deployment cannot be prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// Refuse.
+    None,
+    /// Take another one of the stateroot that boots with the same kernel.
+    SameKernel,
+}
+
+impl BootLinks {
+    fn parse(value: &str) -> Option<BootLinks> {
+        match value {
+            "repair" => Some(BootLinks::Repair),
+            "strict" => Some(BootLinks::Strict),
+            _ => None,
+        }
+    }
+}
+
+impl Fallback {
+    fn parse(value: &str) -> Option<Fallback> {
+        match value {
+            "none" => Some(Fallback::None),
+            "same-kernel" => Some(Fallback::SameKernel),
+            _ => None,
+        }
+    }
+}
+
+/// The configuration file, or that there is none.
+#[derive(Debug)]
+pub struct Source {
+    /// Its path, or "the defaults".
+    pub name: String,
+    /// Its contents.
+    pub bytes: Vec<u8>,
+}
+
+impl Source {
+    /// Reads the first of [`PATHS`] that exists.
+    ///
+    /// # Errors
+    /// [`Class::Config`]
+    pub fn read() -> Result<Source> {
+        for path in PATHS {
+            if let Some(bytes) = read_file(path)? {
+                return Ok(Source { name: printable(path.to_bytes()), bytes });
+            }
+        }
+        Ok(Source { name: "the defaults".into(), bytes: Vec::new() })
+    }
 }
 
 /// Storage in memory, empty at every boot.
@@ -156,12 +245,18 @@ impl Config {
     /// contradicts itself; [`Class::Cmdline`] as [`Cmdline::target`], and for an unknown value of a
     /// kernel argument.
     pub fn read(cmdline: &Cmdline) -> Result<Config> {
-        for path in PATHS {
-            if let Some(bytes) = read_file(path)? {
-                return Config::parse(cmdline, &printable(path.to_bytes()), &bytes);
-            }
-        }
-        Config::parse(cmdline, "the defaults", b"")
+        let source = Source::read()?;
+        Config::parse(cmdline, &source.name, &source.bytes)
+    }
+
+    /// Whether the kernel command line asks for a shell at that point, and may. Read apart from all other
+    /// settings: the shell may be asked for because there is something wrong with those.
+    ///
+    /// # Errors
+    /// [`Class::Config`]
+    pub fn breaks_at(point: Break, cmdline: &Cmdline) -> Result<bool> {
+        let source = Source::read()?;
+        Ok(Settings::new(cmdline, &source.name, &source.bytes)?.breaks().contains(&point))
     }
 
     /// Reads a configuration file only to see whether it can be used.
@@ -209,7 +304,10 @@ impl Config {
             return Err(settings.contradiction("[var] transient=true", "[var] mount=false"));
         }
         Ok(Config {
-            target: cmdline.target(settings.overrides != Overrides::None)?,
+            target: match settings.deployment()? {
+                Some(selector) => Target::Chosen(selector),
+                None => Target::Link(cmdline.link(settings.overrides != Overrides::None)?),
+            },
             generator: cmdline.generator_reading(),
             sysroot_readonly: settings.boolean("sysroot", "readonly", true)?,
             root_transient: transient("root", root_transient || root_transient_readonly)?,
@@ -223,6 +321,9 @@ impl Config {
             volatile_root: boolean("systemd", "volatile-root")?.unwrap_or(true),
             remount_fs_dropin: boolean("systemd", "remount-fs-dropin")?.unwrap_or(true),
             overrides: settings.overrides,
+            boot_links: settings.boot_links()?,
+            fallback: settings.fallback()?,
+            booted: cmdline.booted(),
         })
     }
 }

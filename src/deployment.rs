@@ -1,11 +1,12 @@
 //! Following `ostree=` to one deployment, and the facts about it that planning needs.
 
 use crate::booted;
-use crate::cmdline::Target;
+use crate::cmdline::Link;
 use crate::config::{Config, Enabled};
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::keyfile::{self, KeyFile};
 use crate::lookup;
+use crate::name::Name;
 use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, OFlags, StatVfsMountFlags};
@@ -52,68 +53,48 @@ pub struct Facts {
     pub generator_finds_stateroot: bool,
 }
 
-/// The name of a deployment: `ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name {
-    /// The stateroot, which deployments that share a `/var` have in common.
-    pub stateroot: Vec<u8>,
-    /// The directory's name: the commit's checksum and a serial number.
-    pub directory: Vec<u8>,
-}
-
-impl Name {
-    /// Takes the deployment's path below the physical root apart.
-    pub fn from_path(path: &[u8]) -> Option<Name> {
-        let parts: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
-        match parts[..] {
-            [b"ostree", b"deploy", stateroot, b"deploy", directory] => {
-                Some(Name { stateroot: stateroot.to_vec(), directory: directory.to_vec() })
-            }
-            _ => None,
-        }
-    }
-
-    /// The checksum of the commit, if the directory is called after one: 64 hexadecimal digits.
-    pub fn checksum(&self) -> Option<String> {
-        let checksum = self.directory.split(|&byte| byte == b'.').next()?;
-        let digits = checksum.len() == 64 && checksum.iter().all(u8::is_ascii_hexdigit);
-        digits.then(|| printable(checksum))
-    }
-
-    /// The path below the physical root, without a leading slash.
-    pub fn path(&self) -> Vec<u8> {
-        [b"ostree/deploy/", &self.stateroot[..], b"/deploy/", &self.directory].concat()
-    }
-
-    /// The path of the stateroot's `var` below the physical root, without a leading slash.
-    pub fn var_path(&self) -> Vec<u8> {
-        [b"ostree/deploy/", &self.stateroot[..], b"/var"].concat()
-    }
-}
-
-impl std::fmt::Display for Name {
-    /// For people: the stateroot, and the checksum no longer than needed to recognise it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let dot = self.directory.iter().rposition(|&byte| byte == b'.').unwrap_or(self.directory.len());
-        let (checksum, serial) = self.directory.split_at(dot);
-        let checksum = &checksum[..checksum.len().min(12)];
-        write!(f, "{} {}{}", self.stateroot.escape_ascii(), checksum.escape_ascii(), serial.escape_ascii())
-    }
-}
-
 impl Deployment {
-    /// Follows the link that `config` names; `None` when the physical root already *is* that
-    /// deployment, because an earlier run put it there.
+    /// Follows a link to its deployment; `None` when the physical root already *is* that deployment,
+    /// because an earlier run put it there.
     ///
     /// # Errors
     /// [`Class::Deployment`] when there is no link, or it does not lead to a deployment inside the
     /// physical root; [`Class::Sysroot`] when the disk cannot be read.
-    pub fn resolve(config: &Config, sysroot: &Sysroot) -> Result<Option<Deployment>> {
-        let target = &config.target;
-        let link_text = read_link(target, sysroot)?;
-        let handle = lookup::open_beneath(sysroot.handle(), target.path(), OFlags::PATH | OFlags::DIRECTORY)
-            .map_err(|errno| follow_error(target, &link_text, errno))?;
-        let fail = |errno| Error::errno(Class::Sysroot, format!("inspect {target}"), errno);
+    pub fn follow(config: &Config, sysroot: &Sysroot, link: &Link) -> Result<Option<Deployment>> {
+        let text = read_link(link, sysroot)?;
+        let handle = lookup::open_beneath(sysroot.handle(), link.path(), OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(|errno| follow_error(link, &text, errno))?;
+        let generator_finds = |name: &Name| match link {
+            Link::Boot(_) => config.generator.stateroot.as_deref() == Some(&name.stateroot),
+            // The generator takes a slot's stateroot from the link's text.
+            Link::Slot(_) => Name::from_path(&[b"ostree/", &text[..]].concat()).is_some(),
+        };
+        Deployment::found(config, sysroot, handle, &format!("follow {link}"), generator_finds)
+    }
+
+    /// Opens the deployment of that name; `None` as above.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open(config: &Config, sysroot: &Sysroot, name: &Name) -> Result<Option<Deployment>> {
+        let operation = format!("open the deployment {name}");
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let handle = lookup::open_beneath(sysroot.handle(), &name.path(), flags).map_err(|errno| {
+            Error::errno(Class::Deployment, &*operation, errno).hint("choose another boot entry")
+        })?;
+        let generator_finds = |name: &Name| config.generator.stateroot.as_deref() == Some(&name.stateroot);
+        Deployment::found(config, sysroot, handle, &operation, generator_finds)
+    }
+
+    /// `generator_finds`: whether the generator finds the stateroot.
+    fn found(
+        config: &Config,
+        sysroot: &Sysroot,
+        handle: OwnedFd,
+        operation: &str,
+        generator_finds: impl FnOnce(&Name) -> bool,
+    ) -> Result<Option<Deployment>> {
+        let fail = |errno| Error::errno(Class::Sysroot, operation, errno);
         let stat = rustix::fs::fstat(&handle).map_err(fail)?;
         let path = lookup::canonical_path(handle.as_fd()).map_err(fail)?;
         let below =
@@ -127,17 +108,19 @@ impl Deployment {
                 let found =
                     format!("{sysroot} already is the root of another deployment, and this would be {name}");
                 let hint = "reboot, or unmount it and mount the physical root there";
-                return Err(Error::found(Class::Sysroot, format!("prepare {target}"), found).hint(hint));
+                return Err(Error::found(Class::Sysroot, operation, found).hint(hint));
             }
             (None, None) => {
                 let found =
                     format!("it leads to {}, which is no deployment", printable(path.as_os_str().as_bytes()));
-                return Err(Error::found(Class::Deployment, format!("follow {target}"), found).hint(
+                return Err(Error::found(Class::Deployment, operation, found).hint(
                     "deployments are ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL on the physical root",
                 ));
             }
         };
-        let facts = facts(config, sysroot, handle.as_fd(), name, &link_text, identity).map_err(fail)?;
+        let generator_finds_stateroot = generator_finds(&name);
+        let facts = facts(config, sysroot, handle.as_fd(), name, generator_finds_stateroot, identity)
+            .map_err(fail)?;
         Ok(Some(Deployment { handle, facts }))
     }
 
@@ -156,46 +139,43 @@ fn is_booted(identity: (u64, u64)) -> bool {
 
 /// Reads the link itself. libostree insists that it is one, and so do we: a directory in its place
 /// is not OSTree's work.
-fn read_link(target: &Target, sysroot: &Sysroot) -> Result<Vec<u8>> {
-    let operation = || format!("follow {target}");
-    let link = lookup::open_beneath(sysroot.handle(), target.path(), OFlags::PATH | OFlags::NOFOLLOW)
-        .map_err(|errno| follow_error(target, b"", errno))?;
-    match rustix::fs::readlinkat(&link, c"", Vec::new()) {
+fn read_link(link: &Link, sysroot: &Sysroot) -> Result<Vec<u8>> {
+    let operation = || format!("follow {link}");
+    let file = lookup::open_beneath(sysroot.handle(), link.path(), OFlags::PATH | OFlags::NOFOLLOW)
+        .map_err(|errno| follow_error(link, b"", errno))?;
+    match rustix::fs::readlinkat(&file, c"", Vec::new()) {
         Ok(text) => Ok(text.into_bytes()),
         // ENOENT is the kernel's answer to an empty path that is open on something else than a link.
         Err(Errno::NOENT | Errno::INVAL) => {
-            Err(Error::found(Class::Deployment, operation(), "it is not a symbolic link").hint(hint(target)))
+            Err(Error::found(Class::Deployment, operation(), "it is not a symbolic link").hint(hint(link)))
         }
         Err(errno) => Err(Error::errno(Class::Sysroot, operation(), errno)),
     }
 }
 
-fn hint(target: &Target) -> &'static str {
-    match target {
-        Target::BootLink(_) => {
-            "choose another boot entry; or boot with ostree= set to one of those that `ls -d /sysroot/ostree/boot.?/*/*/*` \
-             shows, without the /sysroot"
-        }
-        Target::Slot(_) => "boot the other slot: androidboot.slot_suffix=_a or _b",
+fn hint(link: &Link) -> &'static str {
+    match link {
+        Link::Boot(_) => "choose another boot entry, or see with --explain what there is",
+        Link::Slot(_) => "boot the other slot: androidboot.slot_suffix=_a or _b",
     }
 }
 
-fn follow_error(target: &Target, link_text: &[u8], errno: Errno) -> Error {
-    let link = if link_text.is_empty() {
+fn follow_error(link: &Link, link_text: &[u8], errno: Errno) -> Error {
+    let what = if link_text.is_empty() {
         String::from("the path")
     } else {
         format!("the link, which reads {},", printable(link_text))
     };
     let found = match errno {
         Errno::NOENT if link_text.is_empty() => format!("there is no such link: {}", describe(errno)),
-        Errno::NOENT => format!("{link} points at nothing: {}", describe(errno)),
-        Errno::XDEV => format!("{link} leads outside the physical root: {}", describe(errno)),
-        Errno::LOOP => format!("{link} runs in circles or through /proc: {}", describe(errno)),
-        Errno::NAMETOOLONG | Errno::INVAL => format!("{link} cannot be followed: {}", describe(errno)),
-        Errno::NOTDIR => format!("{link} does not lead to a directory: {}", describe(errno)),
-        _ => return Error::errno(Class::Sysroot, format!("follow {target}"), errno),
+        Errno::NOENT => format!("{what} points at nothing: {}", describe(errno)),
+        Errno::XDEV => format!("{what} leads outside the physical root: {}", describe(errno)),
+        Errno::LOOP => format!("{what} runs in circles or through /proc: {}", describe(errno)),
+        Errno::NAMETOOLONG | Errno::INVAL => format!("{what} cannot be followed: {}", describe(errno)),
+        Errno::NOTDIR => format!("{what} does not lead to a directory: {}", describe(errno)),
+        _ => return Error::errno(Class::Sysroot, format!("follow {link}"), errno),
     };
-    Error::found(Class::Deployment, format!("follow {target}"), found).hint(hint(target))
+    Error::found(Class::Deployment, format!("follow {link}"), found).hint(hint(link))
 }
 
 fn facts(
@@ -203,16 +183,11 @@ fn facts(
     sysroot: &Sysroot,
     deployment: BorrowedFd<'_>,
     name: Name,
-    link_text: &[u8],
+    generator_finds_stateroot: bool,
     (device, inode): (u64, u64),
 ) -> rustix::io::Result<Facts> {
     let physical = sysroot.handle();
     let kind = |directory, path: &[u8]| lookup::kind_beneath(directory, path, OFlags::NOFOLLOW);
-    let generator_finds_stateroot = match config.target {
-        Target::BootLink(_) => config.generator.stateroot,
-        // The generator takes a slot's stateroot from the link's text.
-        Target::Slot(_) => Name::from_path(&[b"ostree/", link_text].concat()).is_some(),
-    };
     let asks_for_device = config.volatile_root && config.composefs.enabled != Enabled::Off;
     // Followed if it is a link: administrators move /var elsewhere on the physical root that way.
     let stateroot_var = lookup::kind_beneath(physical, &name.var_path(), OFlags::empty())?;
@@ -252,37 +227,6 @@ fn legacy_readonly(physical: BorrowedFd<'_>) -> bool {
         Err(malformed) => {
             log::warn!("parse {path}: {malformed}: taking [sysroot] readonly there as not set");
             false
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_come_from_paths_and_go_back() {
-        let path = b"ostree/deploy/debian/deploy/0123456789abcdef.0";
-        let name = Name::from_path(path).unwrap();
-        assert_eq!(name.path(), path);
-        assert_eq!(name.var_path(), b"ostree/deploy/debian/var");
-        assert_eq!(name.to_string(), "debian 0123456789ab.0");
-        assert_eq!(name.checksum(), None);
-        let checksum = "0123456789abcdef".repeat(4);
-        let whole = Name { directory: format!("{checksum}.12").into(), ..name };
-        assert_eq!(whole.checksum(), Some(checksum));
-    }
-
-    #[test]
-    fn other_paths_are_no_deployments() {
-        for path in [
-            "",
-            "ostree/deploy/debian/deploy",
-            "ostree/deploy/debian/var/x",
-            "ostree/deploy/d/deploy/x/usr",
-            "usr",
-        ] {
-            assert_eq!(Name::from_path(path.as_bytes()), None, "{path}");
         }
     }
 }

@@ -35,6 +35,13 @@ pub enum Class {
     Verification = 13,
 }
 
+impl Class {
+    /// Whether another deployment may do better.
+    pub fn is_about_the_deployment(self) -> bool {
+        matches!(self, Class::Deployment | Class::Incomplete | Class::Mount | Class::Verification)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Cause {
     /// The kernel's answer.
@@ -91,6 +98,21 @@ impl Error {
             ));
         }
         self
+    }
+
+    /// Without the hint, on one line.
+    pub fn summary(&self) -> String {
+        format!("{}: {}", self.0.operation, self.0.cause)
+    }
+
+    /// Only what was found.
+    pub fn cause(&self) -> String {
+        self.0.cause.to_string()
+    }
+
+    /// The hint.
+    pub fn what_to_do(&self) -> Option<&str> {
+        self.0.hint.as_deref()
     }
 
     /// The class, which decides the exit status.

@@ -7,9 +7,10 @@
 
 use crate::commit::{Commit, hex};
 use crate::config::{Composefs, Config, Enabled};
-use crate::deployment::{Deployment, Name};
+use crate::deployment::Deployment;
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
+use crate::name::Name;
 use crate::signature::{self, PublicKeys, Refusal};
 use crate::syscall;
 use crate::sysroot::Sysroot;

@@ -17,6 +17,8 @@ pub struct Entry<'a> {
     pub key: &'a str,
     /// The value, without leading white space.
     pub value: &'a str,
+    /// The number of the line, from 1.
+    pub line: usize,
 }
 
 /// Why a file is not a key file.
@@ -66,7 +68,7 @@ impl<'a> KeyFile<'a> {
             if key.is_empty() {
                 return Err(Malformed::Line(number));
             }
-            entries.push(Entry { group, key, value: value.trim_start_matches(is_space) });
+            entries.push(Entry { group, key, value: value.trim_start_matches(is_space), line: number });
         }
         Ok(KeyFile(entries))
     }

@@ -13,26 +13,36 @@
 //! [`error`] is used by all of them, and [`syscall`] has what rustix lacks. `ARCHITECTURE.md` tells why it is
 //! built this way.
 
+pub mod boot_link;
 pub mod booted;
+pub mod candidate;
+pub mod choice;
 pub mod cmdline;
 pub mod commit;
 pub mod config;
 pub mod contents;
 pub mod deployment;
 pub mod error;
+pub mod explain;
 pub mod generator;
 pub mod gvariant;
 pub mod image;
 pub mod journal;
+pub mod json;
 pub mod kernel;
 pub mod keyfile;
 pub mod kmsg;
 pub mod lookup;
 pub mod mount;
+pub mod mountinfo;
+pub mod name;
 pub mod options;
 pub mod plan;
 pub mod run;
 pub mod seed;
+pub mod selector;
 pub mod signature;
+pub mod spelling;
+pub mod survey;
 pub mod syscall;
 pub mod sysroot;

@@ -2,7 +2,7 @@
 //! fills the memory.
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsString};
 use std::os::unix::ffi::OsStringExt;
@@ -114,6 +114,9 @@ pub fn contents(file: &OwnedFd, limit: usize) -> rustix::io::Result<Vec<u8>> {
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
         return Err(Errno::INVAL);
     }
+    if stat.st_size > i64::try_from(limit).unwrap_or(i64::MAX) {
+        return Err(Errno::FBIG);
+    }
     // One byte more, to meet the end. The files of /proc have no size.
     let size = usize::try_from(stat.st_size).unwrap_or(0).min(limit) + 1;
     let mut bytes = vec![0; size.max(1 << 12)];
@@ -138,6 +141,15 @@ pub fn contents(file: &OwnedFd, limit: usize) -> rustix::io::Result<Vec<u8>> {
 pub fn descriptor_path(file: BorrowedFd<'_>) -> CString {
     // Digits have no NUL in them.
     CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default()
+}
+
+/// Whether an open file is the root of a mount (`STATX_ATTR_MOUNT_ROOT`, Linux 5.8).
+///
+/// # Errors
+/// As `statx(2)`.
+pub fn is_mount_point(file: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+    Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Writes all of `bytes`.

@@ -2,18 +2,18 @@
 //! system about to boot.
 //!
 //! It runs once per boot, in the initramfs, after the disk's root file system (the physical root)
-//! was mounted at SYSROOT and before init is started from there. [`prepare`] is the whole program:
-//! read, resolve, plan, apply, announce.
+//! was mounted at SYSROOT and before init is started from there. [`prepare`] and [`make_root`] are the
+//! whole program: read, resolve, plan, apply, announce.
 
+use prepare_root::candidate::Candidate;
+use prepare_root::choice::Choice;
 use prepare_root::cmdline::Cmdline;
 use prepare_root::config::{Config, Overrides};
-use prepare_root::contents::Contents;
-use prepare_root::deployment::Deployment;
 use prepare_root::error::{Class, Error, Result};
-use prepare_root::image::Image;
+use prepare_root::explain::Explanation;
 use prepare_root::options::{self, Invocation, Options};
 use prepare_root::sysroot::Sysroot;
-use prepare_root::{journal, kmsg, lookup, mount, plan};
+use prepare_root::{journal, keyfile, kmsg, lookup, mount, plan};
 use rustix::io::Errno;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -22,19 +22,9 @@ use std::time::Instant;
 fn main() -> ExitCode {
     let start = Instant::now();
     kmsg::start(log::LevelFilter::Info);
-    let result = options::parse(std::env::args_os().skip(1)).and_then(|invocation| {
-        match invocation {
-            Invocation::Help => print(options::HELP),
-            Invocation::Version => {
-                print(concat!("ostree-prepare-root (prepare-root) ", env!("CARGO_PKG_VERSION"), "\n"));
-            }
-            Invocation::CheckConfig(path) => Config::check(path.as_bytes())?,
-            Invocation::Prepare(options) => prepare(&options, start)?,
-        }
-        Ok(())
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let invocation = options::parse(std::env::args_os().skip(1));
+    match invocation.and_then(|invocation| answer(invocation, start)) {
+        Ok(status) => status,
         Err(error) => {
             log::error!("{error}");
             ExitCode::from(error.class() as u8)
@@ -42,29 +32,104 @@ fn main() -> ExitCode {
     }
 }
 
-fn prepare(options: &Options, start: Instant) -> Result<()> {
+fn answer(invocation: Invocation, start: Instant) -> Result<ExitCode> {
+    match invocation {
+        Invocation::Help => print(options::HELP),
+        Invocation::Version => {
+            print(concat!("ostree-prepare-root (prepare-root) ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+        Invocation::CheckConfig(path) => Config::check(path.as_bytes())?,
+        Invocation::BreakAt(point, cmdline) => {
+            if !Config::breaks_at(point, &read_cmdline(cmdline.as_deref())?)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Invocation::Explain(options) => return explain(&options),
+        Invocation::Prepare(options) => return prepare_or_explain(&options, start),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prepares the root. A refusal comes with an explanation.
+fn prepare_or_explain(options: &Options, start: Instant) -> Result<ExitCode> {
+    let cmdline = read_cmdline(options.cmdline.as_deref())?;
+    match prepare(options, &cmdline, start) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if options.dry_run || error.class() == Class::Permission => Err(error),
+        Err(error) => {
+            log::error!("{error}");
+            let explanation = Explanation::of(&cmdline, &options.sysroot, Some(error.clone()));
+            log::warn!("{}", explanation.text());
+            Ok(ExitCode::from(error.class() as u8))
+        }
+    }
+}
+
+/// The same explanation at any other time. The exit status tells whether a boot would be refused.
+fn explain(options: &Options) -> Result<ExitCode> {
+    let cmdline = read_cmdline(options.cmdline.as_deref())?;
+    let explanation = Explanation::of(&cmdline, &options.sysroot, None);
+    if options.json {
+        print(&(explanation.json() + "\n"));
+    } else {
+        print(&explanation.text());
+    }
+    Ok(match explanation.refusal() {
+        None => ExitCode::SUCCESS,
+        Some(error) => {
+            if !options.json {
+                print(&format!("It would be refused:\n  {}\n", error.summary()));
+            }
+            ExitCode::from(error.class() as u8)
+        }
+    })
+}
+
+fn prepare(options: &Options, cmdline: &Cmdline, start: Instant) -> Result<()> {
     // read
-    let cmdline = read_cmdline(options)?;
-    let config = Config::read(&cmdline)?;
-    set_log_level(&cmdline, &config);
+    let config = Config::read(cmdline)?;
+    set_log_level(cmdline, &config);
+    if !options.dry_run {
+        only_root()?;
+        mount::recover(&options.sysroot)?;
+    }
 
     // resolve
     let sysroot = Sysroot::open(&options.sysroot)?;
-    let Some(deployment) = Deployment::resolve(&config, &sysroot)? else {
+    let Some(choice) = Choice::of(&config, &sysroot).transpose() else {
         let done = format!("{sysroot} already is the root that {} names: nothing to do", config.target);
         log::info!("{done}");
         print(&if options.json { "{\"prepared\":true}\n".into() } else { done + "\n" });
         return Ok(());
     };
-    let image = Image::open(&config, &sysroot, &deployment)?;
+    log::debug!("read and resolved after {} us", microseconds(start));
 
-    // plan
-    let mut plan = plan::plan(&config, &deployment.facts, image.is_some())?;
-    if image.is_none() {
-        // What the new root contains is in front of us. An image is looked into when it is mounted.
-        let contents = Contents::read(deployment.handle(), deployment.handle(), &plan.questions())?;
-        plan = plan.settle(&contents, &deployment.facts)?;
+    let make_root = |choice: &Choice| make_root(options, &config, &sysroot, choice, start);
+    let failed = choice.as_ref().ok().map(|choice| choice.deployment.facts.name.clone());
+    let Err(error) = choice.and_then(|choice| make_root(&choice)) else { return Ok(()) };
+    for other in Choice::others(&config, &sysroot, failed.as_ref(), &error) {
+        log::warn!(
+            "{error}\nfalling back to {}, which has the same kernel: [recovery] fallback=same-kernel",
+            other.deployment.facts.name
+        );
+        match make_root(&other) {
+            Err(error) if error.class().is_about_the_deployment() => log::warn!("{error}"),
+            result => return result,
+        }
     }
+    Err(error)
+}
+
+fn make_root(
+    options: &Options,
+    config: &Config,
+    sysroot: &Sysroot,
+    choice: &Choice,
+    start: Instant,
+) -> Result<()> {
+    // plan
+    let Candidate { deployment, image, mut plan } = Candidate::of(config, sysroot, &choice.deployment)?;
+    plan.traces.instead = choice.instead.as_ref().map(|instead| instead.record(&plan.name));
     if options.dry_run {
         print(&if options.json { plan::print::json(&plan) + "\n" } else { plan::print::text(&plan) });
         return Ok(());
@@ -72,33 +137,33 @@ fn prepare(options: &Options, start: Instant) -> Result<()> {
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
-    log::debug!("{}", plan::print::text(&plan));
+    log::debug!("planned after {} us: {}", microseconds(start), plan::print::text(&plan));
 
     // apply
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::found(
-            Class::Permission,
-            "prepare the root",
-            "only root can mount; --dry-run needs no rights",
-        ));
-    }
-    let disk = mount::Disk { sysroot: &sysroot, deployment: &deployment, image: image.as_ref() };
+    let disk = mount::Disk { sysroot, deployment, image: image.as_ref() };
     let plan = mount::apply(plan, disk, options.kernel)?;
 
     // announce
-    journal::announce(&plan, &sysroot);
-    log::info!(
-        "{} is the new root at {} ({} us)",
-        plan.name,
-        sysroot,
-        u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
-    );
+    journal::announce(&plan, sysroot);
+    log::info!("{} is the new root at {sysroot} ({} us)", plan.name, microseconds(start));
     Ok(())
 }
 
-fn read_cmdline(options: &Options) -> Result<Cmdline> {
-    if let Some(cmdline) = &options.cmdline {
-        return Ok(Cmdline::new(cmdline.as_slice()));
+fn microseconds(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn only_root() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let found = "only root can mount; --dry-run needs no rights";
+    Err(Error::found(Class::Permission, "prepare the root", found))
+}
+
+fn read_cmdline(given: Option<&[u8]>) -> Result<Cmdline> {
+    if let Some(cmdline) = given {
+        return Ok(Cmdline::new(cmdline));
     }
     let bytes = lookup::read(c"/proc/cmdline").and_then(|bytes| bytes.ok_or(Errno::NOENT));
     bytes.map(Cmdline::new).map_err(|errno| {
@@ -110,6 +175,11 @@ fn read_cmdline(options: &Options) -> Result<Cmdline> {
 fn set_log_level(cmdline: &Cmdline, config: &Config) {
     if config.overrides == Overrides::None {
         return;
+    }
+    let on = |value: &[u8]| str::from_utf8(value).ok().and_then(keyfile::boolean) != Some(false);
+    let debug = cmdline.arguments().find(|(name, _)| *name == b"ostree.prepare-root.debug");
+    if debug.is_some_and(|(_, value)| value.is_none_or(on)) {
+        log::set_max_level(log::LevelFilter::Debug);
     }
     let name = "ostree.prepare-root.log";
     let Some(value) = cmdline.value(name) else { return };

@@ -12,17 +12,22 @@ mod layers;
 mod material;
 mod memory;
 mod overlay;
+mod recover;
 mod swap;
 
 use crate::deployment::Deployment;
-use crate::error::{Error, Result};
+use crate::error::{Class, Error, Result};
 use crate::image::Image;
 use crate::kernel::{Ability, Kernel};
 use crate::plan::Plan;
 use crate::run::RunFiles;
+use crate::run::unfinished::MountId;
 use crate::sysroot::Sysroot;
 use layers::Layers;
+pub use recover::recover;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+use std::time::Instant;
 
 /// Where the sources of a plan are.
 #[derive(Clone, Copy, Debug)]
@@ -49,11 +54,24 @@ pub fn apply(plan: Plan, disk: Disk<'_>, mut kernel: Kernel) -> Result<Plan> {
     let layers = Layers::make(&plan, &mut files)?;
     let (tree, plan) = assemble::assemble(&plan, disk, &layers, &mut kernel)?;
     files.write_booted(&plan.booted, layers.transient_etc())?;
-    swap::swap(&tree, disk.sysroot, kernel)?;
+    files.placing(root_id(&tree)?, plan.shared())?;
+    let start = Instant::now();
+    if let Err(error) = swap::swap(&tree, disk.sysroot, kernel) {
+        if error.class() == Class::Undo {
+            files.leave_unfinished();
+            layers.keep();
+        }
+        return Err(error);
+    }
+    log::debug!("the new root was put in place in {} us", start.elapsed().as_micros());
+    swap::settle_propagation(tree.as_fd(), plan.shared());
     files.keep();
     layers.keep();
-    swap::settle_propagation(&tree, &plan);
     Ok(plan)
+}
+
+fn root_id(tree: &OwnedFd) -> Result<MountId> {
+    MountId::of(tree).map_err(|errno| Error::errno(Class::Mount, "inspect the new root", errno))
 }
 
 /// Why a mount was not made.
@@ -86,7 +104,6 @@ impl From<Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Class;
 
     /// Refuses what uses these abilities until there is no older way; how often it was tried.
     fn tries(errno: Errno, uses: &[Ability]) -> usize {

@@ -1,15 +1,16 @@
 //! The program's own command line.
 
+use crate::config::Break;
 use crate::error::{Class, Error, Result, printable};
 use crate::kernel::{Ability, Kernel};
 use lexopt::prelude::*;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 /// One line, shown with every usage error.
 pub const USAGE: &str =
-    "usage: ostree-prepare-root [--dry-run [--json]] [--without FEATURE] SYSROOT [KERNEL_CMDLINE]";
+    "usage: ostree-prepare-root [--dry-run|--explain [--json]] [--without FEATURE] SYSROOT [KERNEL_CMDLINE]";
 
 /// The answer to `--help`.
 pub const HELP: &str = "\
@@ -20,16 +21,21 @@ about to boot. SYSROOT is where the initramfs mounted the physical root, usually
 /sysroot. KERNEL_CMDLINE is used in place of /proc/cmdline.
 
   --dry-run           print what would be mounted, change nothing
-  --json              with --dry-run: print it for programs
+  --explain           print what is asked for, what there is and what to do, change nothing
+  --json              with --dry-run or --explain: print it for programs
   --without FEATURE   do without a kernel feature: detached-tree (6.15),
                       layer-handles (6.13), file-backed-erofs (6.12), appended-layers
                       (6.7), data-only-layers, beneath (6.5); may be given more than once
+  --break-at POINT    only say, by exit status 0, that ostree.prepare-root.break= asks for a
+                      shell at POINT: before or after; takes KERNEL_CMDLINE only
   --check-config FILE only read FILE as the configuration, and say what is wrong with it
   --help, --version   print this, or the version
 
 Configuration:   /etc/ostree/prepare-root.conf, else /usr/lib/ostree/prepare-root.conf
 Kernel arguments: ostree=  androidboot.slot_suffix=  ostree.prepare-root.composefs=
                   ostree.prepare-root.GROUP.KEY=  as in the configuration
+                  ostree.prepare-root.deployment=INDEX|CHECKSUM|STATEROOT/CHECKSUM.SERIAL
+                  ostree.prepare-root.break=before|after  ostree.prepare-root.debug
                   ostree.prepare-root.log=debug|info|warn|error
 Exit status: 0 done; 2 usage; 3 not permitted; 4 kernel command line; 5 configuration;
              6 SYSROOT; 7 no such deployment; 8 deployment incomplete; 9 not supported;
@@ -46,6 +52,10 @@ pub enum Invocation {
     Version,
     /// Read this configuration file and say what is wrong with it.
     CheckConfig(OsString),
+    /// Say whether a shell is asked for at that point, on this command line or the kernel's.
+    BreakAt(Break, Option<Vec<u8>>),
+    /// Explain.
+    Explain(Options),
     /// Prepare the root.
     Prepare(Options),
 }
@@ -59,7 +69,7 @@ pub struct Options {
     pub cmdline: Option<Vec<u8>>,
     /// Print the plan and change nothing.
     pub dry_run: bool,
-    /// Print the plan as JSON.
+    /// Print as JSON.
     pub json: bool,
     /// Kernel features that may be used.
     pub kernel: Kernel,
@@ -77,13 +87,20 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
 fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Invocation, String> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut positional = Vec::new();
-    let (mut dry_run, mut json, mut kernel) = (false, false, Kernel::NEWEST);
+    let (mut dry_run, mut explain, mut json, mut kernel) = (false, false, false, Kernel::NEWEST);
+    let mut break_at = None;
     while let Some(argument) = parser.next().map_err(wrong)? {
         match argument {
             Long("help") | Short('h') => return Ok(Invocation::Help),
             Long("version") => return Ok(Invocation::Version),
             Long("check-config") => return Ok(Invocation::CheckConfig(parser.value().map_err(wrong)?)),
+            Long("break-at") => {
+                let point = parser.value().map_err(wrong)?;
+                let point = Break::parse(point.as_bytes()).ok_or("--break-at takes before or after")?;
+                break_at = Some(point);
+            }
             Long("dry-run") => dry_run = true,
+            Long("explain") => explain = true,
             Long("json") => json = true,
             Long("without") => match parser.value().map_err(wrong)?.to_str().and_then(Ability::named) {
                 Some(ability) => kernel.forget(ability),
@@ -93,16 +110,26 @@ fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result
             _ => return Err(wrong(argument.unexpected())),
         }
     }
-    if json && !dry_run {
-        return Err("--json goes with --dry-run".into());
+    if json && !dry_run && !explain {
+        return Err("--json goes with --dry-run or --explain".into());
+    }
+    if dry_run && explain {
+        return Err("--dry-run and --explain exclude each other".into());
     }
     let mut positional = positional.into_iter();
+    if let Some(point) = break_at {
+        return match (positional.next(), positional.next()) {
+            (cmdline, None) => Ok(Invocation::BreakAt(point, cmdline.map(OsStringExt::into_vec))),
+            _ => Err("more than one argument".into()),
+        };
+    }
     let (sysroot, cmdline) = match (positional.next(), positional.next(), positional.next()) {
         (Some(sysroot), cmdline, None) => (PathBuf::from(sysroot), cmdline.map(OsStringExt::into_vec)),
         (None, ..) => return Err("SYSROOT is missing".into()),
         _ => return Err("more than two arguments".into()),
     };
-    Ok(Invocation::Prepare(Options { sysroot, cmdline, dry_run, json, kernel }))
+    let options = Options { sysroot, cmdline, dry_run, json, kernel };
+    Ok(if explain { Invocation::Explain(options) } else { Invocation::Prepare(options) })
 }
 
 /// What is wrong with the arguments. (lexopt's own text quotes them as they are.)
@@ -141,8 +168,16 @@ mod tests {
 
     #[test]
     fn wrong_use_is_a_usage_error_that_says_the_right_form() {
-        for wrong in [&[][..], &["a", "b", "c"], &["--frob", "a"], &["--json", "a"], &["--without", "x", "a"]]
-        {
+        for wrong in [
+            &[][..],
+            &["a", "b", "c"],
+            &["--frob", "a"],
+            &["--json", "a"],
+            &["--without", "x", "a"],
+            &["--explain", "--dry-run", "a"],
+            &["--break-at", "never"],
+            &["--break-at", "after", "a", "b"],
+        ] {
             let error = parse_all(wrong).expect_err("accepted");
             assert_eq!(error.class(), Class::Usage);
             assert!(error.to_string().ends_with(USAGE), "{error}");

@@ -5,8 +5,9 @@ pub mod print;
 use crate::booted::Booted;
 use crate::config::{Config, Enabled, MountHere, Transient};
 use crate::contents::{Contents, Questions};
-use crate::deployment::{Facts, Name};
+use crate::deployment::Facts;
 use crate::error::{Class, Error, Result};
+use crate::name::Name;
 
 /// The mounts that make the new root, in order, and what is announced of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,9 @@ pub struct Traces {
     pub volatile_root: Option<u64>,
     /// A drop-in for `systemd-remount-fs.service`.
     pub remount_fs_dropin: bool,
+    /// Why this deployment is booted and not the one of the boot entry, for
+    /// `/run/ostree/prepare-root.json`.
+    pub instead: Option<String>,
 }
 
 /// One mount.
@@ -183,6 +187,11 @@ impl Plan {
         }
     }
 
+    /// Where mounts are to be shared.
+    pub fn shared(&self) -> impl Iterator<Item = &[u8]> {
+        self.steps.iter().filter(|step| step.propagation == Propagation::Shared).map(|step| &*step.at)
+    }
+
     /// What must be known of the new root to settle the plan.
     pub fn questions(&self) -> Questions {
         let asks = |question: fn(&Condition) -> bool| {
@@ -260,6 +269,7 @@ pub fn plan(config: &Config, facts: &Facts, image: bool) -> Result<Plan> {
             image_mount_point: config.composefs.enabled != Enabled::Off,
             volatile_root: facts.backing_device.filter(|_| image && config.volatile_root),
             remount_fs_dropin: image && config.remount_fs_dropin,
+            instead: None,
         },
         warnings,
         unsettled: true,

@@ -1,5 +1,7 @@
 //! What we leave under `/run`: it tells the running system how it was prepared. All of it, or nothing.
 
+pub mod unfinished;
+
 use crate::booted::{self, Booted};
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
@@ -7,6 +9,7 @@ use crate::plan::Traces;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
+use unfinished::{Made, MountId, Notes};
 
 /// Marks an OSTree system for the generator and others.
 const OSTREE: &CStr = c"/run/ostree";
@@ -14,6 +17,8 @@ const OSTREE: &CStr = c"/run/ostree";
 const PRIVATE: &CStr = c"/run/ostree/.private";
 /// Where libostree mounts the image for a moment. We do not, but some may expect the directory.
 const IMAGE_MOUNT_POINT: &CStr = c"/run/ostree/.private/cfsroot-lower";
+/// Why another deployment than the one of the boot entry was prepared, if it was.
+const INSTEAD: &CStr = c"/run/ostree/prepare-root.json";
 /// What was prepared, until it is complete.
 const BOOTED_PARTIAL: &CStr = c"/run/.ostree-booted.partial";
 /// systemd takes the device of an overlay root from this link (`blockdev_get_root()`).
@@ -34,20 +39,16 @@ const SOFT_REBOOTS: u32 = 1000;
 /// What was made under `/run`. Dropped without [`keep`](RunFiles::keep), it is taken back.
 #[derive(Debug, Default)]
 pub struct RunFiles {
+    notes: Option<Notes>,
+    /// There is the file with the notes.
+    noted: bool,
     made: Vec<Made>,
-}
-
-#[derive(Debug)]
-enum Made {
-    Directory(CString),
-    /// A file or a symbolic link.
-    File(CString),
-    /// The contents of the file that ours replaced, if any.
-    Booted(Option<Vec<u8>>),
+    /// The contents of the [`booted::PATH`] that ours replaced.
+    previous: Option<Vec<u8>>,
 }
 
 impl RunFiles {
-    /// Makes `/run/ostree` and its private directory.
+    /// Makes `/run/ostree` and its private directory, and begins to write down what is made.
     ///
     /// # Errors
     /// [`Class::Run`]
@@ -55,7 +56,15 @@ impl RunFiles {
         let mut files = RunFiles::default();
         files.directory(OSTREE, 0o755)?;
         files.directory(PRIVATE, 0)?;
+        let notes = Notes::begin().map_err(|errno| fail("write", unfinished::PATH, errno))?;
+        files.notes = Some(notes);
+        files.noted = true;
         Ok(files)
+    }
+
+    /// What a run made that was killed.
+    pub fn left(made: Vec<Made>) -> RunFiles {
+        RunFiles { notes: None, noted: true, made, previous: None }
     }
 
     /// Makes the directory for the writable layer of a transient `/etc`, where `ostree-remount` looks
@@ -104,9 +113,27 @@ impl RunFiles {
         self.directory(&c_string(&format!("{directory}/work")), work_mode)?;
         // Overlayfs makes these; they are listed to be taken back.
         for name in ["work", "index"] {
-            self.made.push(Made::Directory(c_string(&format!("{directory}/work/{name}"))));
+            self.making(Made::Directory(c_string(&format!("{directory}/work/{name}"))))?;
         }
         Ok(())
+    }
+
+    /// Notes that something is going to be mounted there. Taking it off is the mounter's business.
+    ///
+    /// # Errors
+    /// [`Class::Run`]
+    pub fn mounting(&mut self, path: &str) -> Result<()> {
+        self.note(&Made::Mount(c_string(path)))
+    }
+
+    /// Notes that everything is ready, what is going to be the new root, and where it has mounts that are
+    /// to be shared.
+    ///
+    /// # Errors
+    /// [`Class::Run`]
+    pub fn placing<'a>(&self, root: MountId, shared: impl IntoIterator<Item = &'a [u8]>) -> Result<()> {
+        let Some(notes) = &self.notes else { return Ok(()) };
+        notes.placing(root, shared).map_err(|errno| fail("write", unfinished::PATH, errno))
     }
 
     /// Leaves everything but [`booted::PATH`].
@@ -114,6 +141,7 @@ impl RunFiles {
     /// # Errors
     /// [`Class::Run`]
     pub fn leave(&mut self, traces: &Traces) -> Result<()> {
+        self.write_instead(traces.instead.as_deref())?;
         if traces.image_mount_point {
             self.directory(IMAGE_MOUNT_POINT, 0o700)?;
         }
@@ -124,12 +152,12 @@ impl RunFiles {
             // In this form, since systemd does not follow it: it reads the numbers.
             let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
             let text = format!("/dev/block/{major}:{minor}");
-            self.file(VOLATILE_ROOT, rustix::fs::symlink(&text, VOLATILE_ROOT))?;
+            self.file(VOLATILE_ROOT, || rustix::fs::symlink(&text, VOLATILE_ROOT))?;
         }
         if traces.remount_fs_dropin {
             self.directory(c"/run/systemd/system", 0o755)?;
             self.directory(c"/run/systemd/system/systemd-remount-fs.service.d", 0o755)?;
-            self.file(REMOUNT_FS_DROPIN, write_new(REMOUNT_FS_DROPIN, REMOUNT_FS_DROPIN_TEXT))?;
+            self.file(REMOUNT_FS_DROPIN, || write(REMOUNT_FS_DROPIN, OFlags::EXCL, REMOUNT_FS_DROPIN_TEXT))?;
         }
         Ok(())
     }
@@ -140,61 +168,142 @@ impl RunFiles {
     /// [`Class::Run`]
     pub fn write_booted(&mut self, booted: &Booted, transient_etc: Option<&str>) -> Result<()> {
         let fail = |errno| fail("write", booted::PATH, errno);
-        let previous = lookup::read(booted::PATH).map_err(fail)?;
-        replace_booted(&booted.serialise(transient_etc)).map_err(fail)?;
-        self.made.push(Made::Booted(previous));
+        self.previous = lookup::read(booted::PATH).map_err(fail)?;
+        self.note(&Made::File(BOOTED_PARTIAL.into()))?;
+        if self.previous.is_none() {
+            self.making(Made::File(booted::PATH.into()))?;
+        }
+        let written = replace_booted(&booted.serialise(transient_etc));
+        if written.is_err() {
+            self.previous = None;
+        }
+        written.map_err(fail)
+    }
+
+    /// Says why it is another deployment than the one of the boot entry, if it is.
+    ///
+    /// # Errors
+    /// [`Class::Run`]
+    fn write_instead(&mut self, instead: Option<&str>) -> Result<()> {
+        // What an earlier boot wrote, before a soft-reboot, is not true any more.
+        match rustix::fs::unlink(INSTEAD) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(fail("remove", INSTEAD, errno)),
+        }
+        let Some(text) = instead else { return Ok(()) };
+        self.file(INSTEAD, || write(INSTEAD, OFlags::EXCL, format!("{text}\n").as_bytes()))
+    }
+
+    /// The new root is in place: what was made stays, and there is nothing left to do.
+    pub fn keep(mut self) {
+        self.made.clear();
+        self.previous = None;
+        self.forget_notes();
+    }
+
+    /// It is not known to be as it was: what was made stays, and the next run does what is to be done.
+    pub fn leave_unfinished(mut self) {
+        self.made.clear();
+        self.previous = None;
+        self.noted = false;
+    }
+
+    fn forget_notes(&mut self) {
+        if std::mem::take(&mut self.noted)
+            && let Err(errno) = rustix::fs::unlink(unfinished::PATH)
+            && errno != Errno::NOENT
+        {
+            log::warn!("remove {}: {}", printable(unfinished::PATH.to_bytes()), describe(errno));
+        }
+    }
+
+    /// Notes what is going to be made, and that we are to take it back.
+    fn making(&mut self, made: Made) -> Result<()> {
+        self.note(&made)?;
+        self.made.push(made);
         Ok(())
     }
 
-    /// The new root is in place: what was made stays.
-    pub fn keep(mut self) {
-        self.made.clear();
+    fn note(&self, made: &Made) -> Result<()> {
+        let Some(notes) = &self.notes else { return Ok(()) };
+        notes.making(made).map_err(|errno| fail("write", unfinished::PATH, errno))
     }
 
     /// Makes a directory; `false` if it was there already.
     fn directory(&mut self, path: &CStr, mode: u32) -> Result<bool> {
+        let fail = |errno| fail("create", path, errno);
+        if exists(path).map_err(fail)? {
+            return Ok(false);
+        }
+        self.making(Made::Directory(path.into()))?;
         let mode = Mode::from_raw_mode(mode);
         match rustix::fs::mkdirat(CWD, path, mode) {
-            Ok(()) => self.made.push(Made::Directory(path.into())),
-            Err(Errno::EXIST) => return Ok(false),
-            Err(errno) => return Err(fail("create", path, errno)),
+            // Somebody was faster.
+            Err(Errno::EXIST) => {
+                self.made.pop();
+                return Ok(false);
+            }
+            made => made.map_err(fail)?,
         }
         // The mode must not depend on the caller's umask.
-        rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())
-            .map_err(|errno| fail("create", path, errno))?;
+        rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()).map_err(fail)?;
         Ok(true)
     }
 
-    /// Remembers a file that was made; one that was there already is somebody else's.
-    fn file(&mut self, path: &CStr, made: rustix::io::Result<()>) -> Result<()> {
-        match made {
-            Ok(()) => self.made.push(Made::File(path.into())),
-            Err(Errno::EXIST) => {
-                log::debug!("{} is there already: left as it is", printable(path.to_bytes()))
-            }
-            Err(errno) => return Err(fail("create", path, errno)),
+    /// Makes a file; one that is there already is somebody else's.
+    fn file(&mut self, path: &CStr, make: impl FnOnce() -> rustix::io::Result<()>) -> Result<()> {
+        let fail = |errno| fail("create", path, errno);
+        if exists(path).map_err(fail)? {
+            log::debug!("{} is there already: left as it is", printable(path.to_bytes()));
+            return Ok(());
         }
-        Ok(())
+        self.making(Made::File(path.into()))?;
+        match make() {
+            // Somebody was faster.
+            Err(Errno::EXIST) => {
+                self.made.pop();
+                Ok(())
+            }
+            made => made.map_err(fail),
+        }
     }
 }
 
 impl Drop for RunFiles {
     /// What cannot be taken back is logged: it is the lesser problem of a failed boot.
     fn drop(&mut self) {
-        for made in self.made.drain(..).rev() {
+        let failed = |path: &CStr, errno| {
+            log::warn!("take back {}: {}", printable(path.to_bytes()), describe(errno));
+        };
+        if let Some(previous) = self.previous.take()
+            && let Err(errno) = replace_booted(&previous)
+        {
+            failed(booted::PATH, errno);
+        }
+        for made in std::mem::take(&mut self.made).into_iter().rev() {
             let (path, result) = match &made {
-                Made::Directory(path) => (path.as_c_str(), rustix::fs::rmdir(path.as_c_str())),
-                Made::File(path) => (path.as_c_str(), rustix::fs::unlink(path.as_c_str())),
-                Made::Booted(Some(previous)) => (booted::PATH, replace_booted(previous)),
-                Made::Booted(None) => (booted::PATH, rustix::fs::unlink(booted::PATH)),
+                Made::Directory(path) if path.as_c_str() == PRIVATE => {
+                    // The notes are in there.
+                    self.forget_notes();
+                    (path, rustix::fs::rmdir(PRIVATE))
+                }
+                Made::Directory(path) => (path, rustix::fs::rmdir(path.as_c_str())),
+                Made::File(path) => (path, rustix::fs::unlink(path.as_c_str())),
+                Made::Mount(_) => continue,
             };
             if let Err(errno) = result
                 && errno != Errno::NOENT
             {
-                log::warn!("take back {}: {}", printable(path.to_bytes()), describe(errno));
+                failed(path, errno);
             }
         }
+        self.forget_notes();
     }
+}
+
+fn exists(path: &CStr) -> rustix::io::Result<bool> {
+    let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
+    Ok(lookup::if_there(stat)?.is_some())
 }
 
 fn fail(operation: &str, path: &CStr, errno: Errno) -> Error {
@@ -212,15 +321,6 @@ fn replace_booted(bytes: &[u8]) -> rustix::io::Result<()> {
         .and_then(|()| rustix::fs::rename(BOOTED_PARTIAL, booted::PATH));
     if result.is_err() {
         let _ = rustix::fs::unlink(BOOTED_PARTIAL);
-    }
-    result
-}
-
-/// Writes a file that is not there yet; EEXIST if it is.
-fn write_new(path: &CStr, bytes: &[u8]) -> rustix::io::Result<()> {
-    let result = write(path, OFlags::EXCL, bytes);
-    if result.is_err_and(|errno| errno != Errno::EXIST) {
-        let _ = rustix::fs::unlink(path);
     }
     result
 }

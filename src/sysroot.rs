@@ -2,6 +2,7 @@
 
 use crate::error::{Class, Error, Result, printable};
 use crate::lookup;
+use crate::name::Name;
 use crate::syscall;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
@@ -74,6 +75,13 @@ impl Sysroot {
         // A device number that the kernel made up: btrfs gives every subvolume one.
         let directory = lookup::open_beneath(self.handle(), b"", OFlags::RDONLY | OFlags::DIRECTORY).ok()?;
         block_device(&syscall::btrfs_device(directory.as_fd()).ok()?)
+    }
+
+    /// The name of the deployment whose directory has this path in our mount namespace, if it is on this
+    /// physical root: here, or below `sysroot` after an earlier run has put it away there.
+    pub fn deployment_at(&self, path: &Path) -> Option<Name> {
+        let below = path.strip_prefix(&self.path).ok()?.as_os_str().as_bytes();
+        Name::from_path(below).or_else(|| Name::from_path(below.strip_prefix(b"sysroot/")?))
     }
 
     /// The root directory.

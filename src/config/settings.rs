@@ -1,9 +1,11 @@
 //! One value at a time: from the file or, as far as that is allowed, from the kernel command line.
 
-use super::{Composefs, MountHere, Overrides, REBUILD, Transient};
+use super::{BootLinks, Break, Composefs, Fallback, MountHere, Overrides, REBUILD, Transient};
 use crate::cmdline::Cmdline;
 use crate::error::{Class, Error, Result, printable};
 use crate::keyfile::{self, KeyFile};
+use crate::selector::{self, Selector};
+use crate::spelling;
 
 /// Where the public keys are, unless the configuration says otherwise.
 pub const KEYS: &str = "/etc/ostree/initramfs-root-binding.key";
@@ -37,6 +39,9 @@ impl<'a> Settings<'a> {
         let overrides =
             settings.in_file("overrides", "kernel-arguments", Overrides::parse, "all, safe, none")?;
         settings.overrides = overrides.unwrap_or(Overrides::All);
+        if settings.overrides != Overrides::None {
+            warn_of_unknown_arguments(cmdline);
+        }
         Ok(settings)
     }
 
@@ -92,12 +97,60 @@ impl<'a> Settings<'a> {
     fn allows(&self, safe: bool, group: &str, key: &str) -> bool {
         let allowed = safe || self.overrides == Overrides::All;
         if !allowed {
-            log::warn!(
-                "the kernel argument for [{group}] {key} is ignored: {} says [overrides] kernel-arguments=safe",
-                self.path
-            );
+            self.warn_ignored(&format!("for [{group}] {key}"));
         }
         allowed
+    }
+
+    fn warn_ignored(&self, which: &str) {
+        log::warn!(
+            "the kernel argument {which} is ignored: {} says [overrides] kernel-arguments=safe",
+            self.path
+        );
+    }
+
+    /// The deployment that is chosen by an argument, which is never the safer choice.
+    pub fn deployment(&self) -> Result<Option<Selector>> {
+        let selector = self.in_arguments("deployment", Selector::parse, selector::FORMS)?;
+        if selector.is_some() && self.overrides != Overrides::All {
+            self.warn_ignored("ostree.prepare-root.deployment=");
+            return Ok(None);
+        }
+        Ok(selector)
+    }
+
+    /// Where a shell is asked for.
+    pub fn breaks(&self) -> Vec<Break> {
+        let name = "ostree.prepare-root.break";
+        let mut values = self.cmdline.values(name).peekable();
+        if self.overrides != Overrides::All {
+            if values.peek().is_some() && self.overrides == Overrides::Safe {
+                self.warn_ignored(&format!("{name}="));
+            }
+            return Vec::new();
+        }
+        let parse = |value: &[u8]| {
+            let point = Break::parse(value);
+            if point.is_none() {
+                log::warn!("{name}={} is neither before nor after: ignored", printable(value));
+            }
+            point
+        };
+        values.filter_map(parse).collect()
+    }
+
+    /// What to do about a boot link that is missing.
+    pub fn boot_links(&self) -> Result<BootLinks> {
+        let strictest = |value: &BootLinks| *value == BootLinks::Strict;
+        let value = self.value("recovery", "boot-links", BootLinks::parse, "repair, strict", strictest)?;
+        Ok(value.unwrap_or(BootLinks::Repair))
+    }
+
+    /// What to do when the deployment cannot be prepared.
+    pub fn fallback(&self) -> Result<Fallback> {
+        let strictest = |value: &Fallback| *value == Fallback::None;
+        let value = self.value("recovery", "fallback", Fallback::parse, "none, same-kernel", strictest)?;
+        Ok(value.unwrap_or(Fallback::None))
     }
 
     /// A boolean. `true_demands_more`: else neither value does.
@@ -164,26 +217,69 @@ pub fn tmpfs_size(value: &str) -> Option<String> {
     number.then(|| value.to_owned())
 }
 
+/// The sections and keys of the file.
+const KNOWN: [(&str, &[&str]); 9] = [
+    ("sysroot", &["readonly"]),
+    ("root", &["transient", "transient-ro", "transient-size"]),
+    ("etc", &["transient", "transient-size"]),
+    ("var", &["mount", "transient", "transient-size"]),
+    ("boot", &["mount"]),
+    ("composefs", &["enabled", "keypath"]),
+    ("systemd", &["volatile-root", "remount-fs-dropin"]),
+    ("recovery", &["boot-links", "fallback"]),
+    ("overrides", &["kernel-arguments"]),
+];
+
+/// What an argument must not set: it would decide what arguments may do, or which signature is good.
+const ONLY_IN_THE_FILE: [&str; 2] = ["overrides.kernel-arguments", "composefs.keypath"];
+
+/// Arguments that are no keys of the file.
+const ONLY_ARGUMENTS: [&str; 5] = ["composefs", "deployment", "break", "debug", "log"];
+
 /// What is misspelt would otherwise be ignored in silence.
 fn warn_of_unknown_keys(path: &str, file: &KeyFile<'_>) {
-    const KNOWN: [(&str, &[&str]); 8] = [
-        ("sysroot", &["readonly"]),
-        ("root", &["transient", "transient-ro", "transient-size"]),
-        ("etc", &["transient", "transient-size"]),
-        ("var", &["mount", "transient", "transient-size"]),
-        ("boot", &["mount"]),
-        ("composefs", &["enabled", "keypath"]),
-        ("systemd", &["volatile-root", "remount-fs-dropin"]),
-        ("overrides", &["kernel-arguments"]),
-    ];
     for entry in file.entries() {
         let (group, key) = (printable(entry.group.as_bytes()), printable(entry.key.as_bytes()));
+        let meant = |known: Option<&str>| known.map_or(String::new(), |known| format!("; is {known} meant?"));
         match KNOWN.iter().find(|(group, _)| *group == entry.group) {
-            None => log::warn!("{path}: there is no section [{group}]: {key} is ignored"),
+            None => {
+                let near = spelling::nearest(entry.group, KNOWN.iter().map(|(group, _)| *group));
+                log::warn!("{path}: there is no section [{group}]: {key} is ignored{}", meant(near));
+            }
             Some((_, keys)) if !keys.contains(&entry.key) => {
-                log::warn!("{path}: [{group}] has no key {key}: ignored");
+                let near = spelling::nearest(entry.key, keys.iter().copied());
+                log::warn!("{path}: [{group}] has no key {key}: ignored{}", meant(near));
             }
             Some(_) => {}
+        }
+    }
+}
+
+fn warn_of_unknown_arguments(cmdline: &Cmdline) {
+    let ours = |name: &[u8]| name.starts_with(b"ostree.prepare");
+    for (name, _) in cmdline.arguments().filter(|(name, _)| ours(name)) {
+        let shown = printable(name);
+        let Some(word) =
+            name.strip_prefix(b"ostree.prepare-root.").and_then(|word| str::from_utf8(word).ok())
+        else {
+            log::warn!("the kernel argument {shown} is ignored: is ostree.prepare-root.NAME meant?");
+            continue;
+        };
+        if ONLY_IN_THE_FILE.contains(&word) {
+            log::warn!("the kernel argument {shown} is ignored: only the configuration file can set that");
+            continue;
+        }
+        let keys =
+            KNOWN.iter().flat_map(|(group, keys)| keys.iter().map(move |key| format!("{group}.{key}")));
+        let known: Vec<String> = keys.chain(ONLY_ARGUMENTS.map(str::to_owned)).collect();
+        if known.iter().any(|known| known == word) {
+            continue;
+        }
+        match spelling::nearest(word, known.iter().map(String::as_str)) {
+            Some(near) => {
+                log::warn!("there is no kernel argument {shown}: is ostree.prepare-root.{near} meant?");
+            }
+            None => log::warn!("there is no kernel argument {shown}: ignored"),
         }
     }
 }

@@ -1,5 +1,6 @@
 use super::settings::{KEYS, tmpfs_size};
 use super::*;
+use crate::cmdline::Link;
 
 fn parse(file: &str, arguments: &str) -> Result<Config> {
     Config::parse(
@@ -124,7 +125,7 @@ fn without_overrides_only_ostree_is_read() {
         "androidboot.slot_suffix=_a ostree.prepare-root.composefs=signed ostree.prepare-root.sysroot.readonly=1",
     )
     .unwrap();
-    assert_eq!(config.target, Target::BootLink(b"ostree/boot.0/d/c/0".to_vec()));
+    assert_eq!(config.target, Target::Link(Link::Boot(b"ostree/boot.0/d/c/0".to_vec())));
     assert_eq!((config.composefs, config.sysroot_readonly), (Composefs::OFF, None));
 }
 

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::mount::MoveMountFlags;
 use rustix::thread::LinkNameSpaceType;
 use std::ffi::CStr;
+use std::time::Instant;
 
 /// Makes the tree: a detached mount with all others of the plan in it, every one private. If the
 /// plan was not settled yet, it is settled with the contents of the new root.
@@ -54,10 +55,12 @@ fn attempt(plan: &Plan, disk: Disk<'_>, layers: &Layers, kernel: Kernel) -> Resu
     // more. What cannot be taken may turn out not to be needed.
     let mut materials = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
+        let start = Instant::now();
         match Material::take(step, disk, layers, kernel) {
             Err(failure) if step.only_if.is_none() => return Err(failure),
             material => materials.push((step.at.clone(), material)),
         }
+        log::debug!("{}: opened and cloned in {} us", step.place(), start.elapsed().as_micros());
     }
     if kernel.has(Ability::DetachedTree) {
         return join(plan, materials, disk, None, kernel);
@@ -66,7 +69,7 @@ fn attempt(plan: &Plan, disk: Disk<'_>, layers: &Layers, kernel: Kernel) -> Resu
     let joined = scratch.make_private().map_err(Failure::from).and_then(|()| {
         let (root, plan) = join(plan, materials, disk, Some(&scratch), kernel)?;
         // What leaves the namespace is a copy; the tree itself goes with it.
-        let tree = private_tree(&root).map_err(|errno| fail("clone the assembled root", errno))?;
+        let tree = private_tree(&root, None).map_err(|errno| fail("clone the assembled root", errno))?;
         Ok((tree, plan))
     });
     scratch.leave()?;
@@ -91,8 +94,11 @@ fn join(
         }
     }
     let mut build = |step: &Step, root: Option<BorrowedFd<'_>>| {
+        let start = Instant::now();
         let index = materials.iter().position(|(at, _)| *at == step.at).ok_or_else(nothing)?;
-        materials.swap_remove(index).1?.build(step, root, kernel)
+        let built = materials.swap_remove(index).1?.build(step, root, kernel)?;
+        log::debug!("{}: {} made in {} us", step.place(), step.source_text(), start.elapsed().as_micros());
+        Ok::<_, Failure>(built)
     };
     let root = build(plan.steps.first().ok_or_else(nothing)?, None)?;
     if let Some(scratch) = scratch {

@@ -80,6 +80,7 @@ impl Directory {
     ) -> Result<Directory> {
         let mounted = if transient.size.is_some() {
             let mount = memory::mount(transient, mode, format!("a tmpfs on {path}"))?;
+            files.mounting(&path)?;
             Some(Attached::at(&path, mount)?)
         } else {
             None

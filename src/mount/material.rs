@@ -1,6 +1,6 @@
 //! What one mount of the plan is made from, taken from where the disk is mounted; and the mount.
 
-use super::clone::private_mount;
+use super::clone::private_tree;
 use super::overlay::{self, Overlay};
 use super::{Disk, Failure, Layers, erofs, memory};
 use crate::error::{Class, Error, Result};
@@ -160,7 +160,7 @@ fn mount(directory: &OwnedFd, step: &Step) -> Result<OwnedFd> {
         Access::ReadOnly => Some(true),
         Access::Writable => Some(false),
     };
-    private_mount(directory, readonly).map_err(|errno| clone_error(step, errno))
+    private_tree(directory, readonly).map_err(|errno| clone_error(step, errno))
 }
 
 /// A directory that can be a layer where the tree is assembled: itself, or in a mount namespace of
@@ -169,7 +169,7 @@ fn layer(directory: OwnedFd, step: &Step, kernel: Kernel) -> Result<OwnedFd> {
     if kernel.has(Ability::DetachedTree) {
         return Ok(directory);
     }
-    private_mount(&directory, None).map_err(|errno| clone_error(step, errno))
+    private_tree(&directory, None).map_err(|errno| clone_error(step, errno))
 }
 
 fn clone_error(step: &Step, errno: Errno) -> Error {

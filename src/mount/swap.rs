@@ -2,32 +2,37 @@
 //!
 //! With `MOVE_MOUNT_BENEATH` the tree goes under the mount that is to disappear, and there is no
 //! instant in which the place is empty. Where the kernel refuses that, the old mount is taken off
-//! first; should the new one then not go on, a copy of the old one, made before, is put back.
+//! first; a copy of it, made before, is kept at [`REFUGE`] until the new one is on, for us to put back
+//! should that fail, and for the next run should we be killed.
 
 use super::clone::private_tree;
 use crate::error::{Class, Error, Result, describe};
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
-use crate::plan::{self, Plan};
 use crate::syscall::{self, Attributes, Propagation};
 use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
+use std::path::Path;
+
+/// Where a copy of the physical root is mounted while nothing is at its place.
+const REFUGE: &CStr = c"/run/ostree/.private/physical-root";
 
 /// Puts the detached `tree` where `sysroot` is mounted.
 ///
 /// # Errors
-/// [`Class::Mount`]: the physical root is mounted as before. [`Class::Undo`]: it is not.
+/// [`Class::Mount`]: the physical root is mounted as before. [`Class::Undo`]: it is not, and
+/// [`recover`](super::recover) can do something about it.
 pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
     if kernel.has(Ability::Beneath) {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
             | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH
             | MoveMountFlags::MOVE_MOUNT_BENEATH;
         match rustix::mount::move_mount(tree, c"", sysroot.handle(), c"", flags) {
-            Ok(()) => return uncover(sysroot),
+            Ok(()) => return uncover(sysroot.handle(), &sysroot.path),
             Err(Errno::INVAL) => log::debug!("this kernel mounts nothing beneath {sysroot}"),
             Err(errno) => {
                 return Err(Error::errno(
@@ -41,11 +46,12 @@ pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
     replace(tree, sysroot)
 }
 
-/// Takes the old mount off the new one.
-fn uncover(sysroot: &Sysroot) -> Result<()> {
-    detach(sysroot.handle()).map_err(|errno| {
-        Error::errno(Class::Undo, format!("detach {sysroot} from above the new root"), errno).hint(
-            "reboot: the physical root is still what is seen there, but the new root is hidden beneath it",
+/// Takes the old mount off the new one. If that fails nothing can be undone, so it is tried twice.
+pub fn uncover(old: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    detach(old).or_else(|_| detach(old)).map_err(|errno| {
+        let operation = format!("detach {} from above the new root", path.display());
+        Error::errno(Class::Undo, operation, errno).hint(
+            "the physical root is what is seen there, and the new root is hidden beneath it: run this again",
         )
     })
 }
@@ -53,27 +59,99 @@ fn uncover(sysroot: &Sysroot) -> Result<()> {
 /// Takes the old mount off and puts the new one on.
 fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
     let fail = |operation: &str, errno| Error::errno(Class::Mount, format!("{operation} {sysroot}"), errno);
-    let Some(name) = sysroot.path.file_name() else { return Err(fail("replace", Errno::INVAL)) };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let parent = rustix::fs::openat(sysroot.handle(), c"..", flags, Mode::empty())
-        .map_err(|errno| fail("open the directory of", errno))?;
+    let place = Place::of(&sysroot.path).map_err(|errno| fail("open the directory of", errno))?;
     // Private: in the same peer group, it would lose its submounts together with the original.
-    let old = private_tree(sysroot.handle()).map_err(|errno| fail("keep a copy of", errno))?;
+    let old = private_tree(sysroot.handle(), None).map_err(|errno| fail("make a copy of", errno))?;
+    let refuge = Refuge::new(&old).map_err(|errno| fail("keep a copy of", errno))?;
     detach(sysroot.handle()).map_err(|errno| fail("detach", errno))?;
-    let Err(errno) = put(tree, &parent, name) else { return Ok(()) };
-    match put(&old, &parent, name) {
+    let Err(errno) = place.put(tree) else { return Ok(()) };
+    match refuge.put_back(&place) {
         Ok(()) => Err(fail("mount the new root at", errno)),
         Err(again) => {
+            refuge.leave();
             let found = format!("{}; putting the physical root back: {}", describe(errno), describe(again));
-            Err(Error::found(Class::Undo, format!("mount the new root at {sysroot}"), found).hint(format!(
-                "nothing is mounted at {sysroot} now: mount the root file system there and run this again"
-            )))
+            let hint = format!("nothing is mounted at {sysroot} now: run this again");
+            Err(Error::found(Class::Undo, format!("mount the new root at {sysroot}"), found).hint(hint))
         }
     }
 }
 
-fn put(tree: &OwnedFd, parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
-    rustix::mount::move_mount(tree, c"", parent, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+/// Where the physical root is mounted, to be found when it is not.
+pub struct Place<'a> {
+    parent: OwnedFd,
+    name: &'a OsStr,
+}
+
+impl Place<'_> {
+    /// Takes a path without symbolic links.
+    pub fn of(path: &Path) -> rustix::io::Result<Place<'_>> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Place { parent: rustix::fs::openat(CWD, parent, flags, Mode::empty())?, name })
+    }
+
+    fn put(&self, tree: &OwnedFd) -> rustix::io::Result<()> {
+        rustix::mount::move_mount(tree, c"", &self.parent, self.name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+    }
+}
+
+/// The copy of the physical root at [`REFUGE`]. Dropped, it is taken off.
+pub struct Refuge(());
+
+impl Refuge {
+    fn new(copy: &OwnedFd) -> rustix::io::Result<Refuge> {
+        match rustix::fs::mkdirat(CWD, REFUGE, Mode::empty()) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let refuge = Refuge(());
+        rustix::mount::move_mount(copy, c"", CWD, REFUGE, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        Ok(refuge)
+    }
+
+    /// The one that a run left behind which was killed; if there is none, there may be its directory.
+    pub fn left() -> Refuge {
+        Refuge(())
+    }
+
+    /// Puts the physical root back.
+    ///
+    /// # Errors
+    /// EINVAL: there is no copy.
+    pub fn put_back(&self, place: &Place<'_>) -> rustix::io::Result<()> {
+        // Itself it cannot be moved: under systemd its parent is shared.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let copy = rustix::fs::openat(CWD, REFUGE, flags, Mode::empty())?;
+        if !lookup::is_mount_point(copy.as_fd())? {
+            return Err(Errno::INVAL);
+        }
+        place.put(&private_tree(&copy, None)?)
+    }
+
+    /// It stays, for the next run.
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Refuge {
+    /// What cannot be taken off is logged: it does no harm but to be seen.
+    fn drop(&mut self) {
+        let unmount = || match rustix::mount::unmount(REFUGE, UnmountFlags::DETACH) {
+            // Nothing is mounted there.
+            Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+            unmounted => unmounted,
+        };
+        match unmount().or_else(|_| unmount()).and_then(|()| rustix::fs::rmdir(REFUGE)) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => log::warn!(
+                "take the copy of the physical root off {}: {}",
+                REFUGE.to_string_lossy(),
+                describe(errno)
+            ),
+        }
+    }
 }
 
 /// Detaches a mount that nothing covers. (The call follows the path to the topmost mount there;
@@ -83,19 +161,20 @@ fn detach(mount: BorrowedFd<'_>) -> rustix::io::Result<()> {
 }
 
 /// Gives every mount of the new root its propagation: attached below a shared mount, all became shared.
-/// The new root is in place; a failure here is logged and does not fail the boot.
-pub fn settle_propagation(tree: &OwnedFd, plan: &Plan) {
-    let set = |mount: BorrowedFd<'_>, recursive, propagation, place: &str| {
+/// `shared`: the places of those that are to be. The new root is in place; a failure here is logged and
+/// does not fail the boot.
+pub fn settle_propagation<'a>(tree: BorrowedFd<'_>, shared: impl IntoIterator<Item = &'a [u8]>) {
+    let set = |mount: BorrowedFd<'_>, recursive, propagation| {
         let attributes = Attributes { readonly: None, propagation: Some(propagation) };
-        if let Err(errno) = syscall::mount_setattr(mount, recursive, attributes) {
-            log::warn!("set the propagation of {place}: {}", describe(errno));
-        }
+        syscall::mount_setattr(mount, recursive, attributes)
     };
-    set(tree.as_fd(), true, Propagation::Private, "the new root");
-    for step in plan.steps.iter().filter(|step| step.propagation == plan::Propagation::Shared) {
-        match lookup::open_beneath(tree.as_fd(), &step.at, OFlags::PATH | OFlags::DIRECTORY) {
-            Ok(mount) => set(mount.as_fd(), false, Propagation::Shared, &step.place()),
-            Err(errno) => log::warn!("set the propagation of {}: {}", step.place(), describe(errno)),
-        }
+    let settled = set(tree, true, Propagation::Private).and_then(|()| {
+        shared.into_iter().try_for_each(|place| {
+            let mount = lookup::open_beneath(tree, place, OFlags::PATH | OFlags::DIRECTORY)?;
+            set(mount.as_fd(), false, Propagation::Shared)
+        })
+    });
+    if let Err(errno) = settled {
+        log::warn!("set the propagation of the new root: {}", describe(errno));
     }
 }

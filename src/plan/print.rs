@@ -1,5 +1,7 @@
 //! A plan in words (`--dry-run`) and as JSON (`--dry-run --json`).
 
+use crate::json::{self, array, object, string};
+
 use super::{Access, Condition, Layer, Plan, Propagation, Source, Step};
 use std::fmt::Write;
 
@@ -83,55 +85,19 @@ pub fn json(plan: &Plan) -> String {
         object(&[
             ("mount", string(&step.place())),
             ("from", string(from)),
-            ("path", string(&format!("/{}", path.escape_ascii()))),
+            ("path", json::bytes(&[b"/", path].concat())),
             ("options", array(step.options().into_iter().map(string))),
             ("why", string(step.why)),
-            ("only-if", step.only_if().map_or("null".into(), string)),
+            ("only-if", json::optional(step.only_if())),
         ])
     };
     object(&[
         ("prepared", "false".into()),
-        ("stateroot", string(&plan.name.stateroot.escape_ascii().to_string())),
-        ("deployment", string(&plan.name.directory.escape_ascii().to_string())),
-        ("path", string(&format!("/{}", plan.name.path().escape_ascii()))),
+        ("stateroot", json::bytes(&plan.name.stateroot)),
+        ("deployment", json::bytes(&plan.name.directory)),
+        ("path", json::bytes(&[b"/", &plan.name.path()[..]].concat())),
         ("sysroot-readonly", plan.booted.sysroot_readonly.to_string()),
         ("mounts", array(plan.steps.iter().map(step))),
         ("warnings", array(plan.warnings.iter().copied().map(string))),
     ])
-}
-
-fn object(members: &[(&str, String)]) -> String {
-    let members: Vec<String> =
-        members.iter().map(|(name, value)| format!("{}:{value}", string(name))).collect();
-    format!("{{{}}}", members.join(","))
-}
-
-fn array(items: impl Iterator<Item = String>) -> String {
-    format!("[{}]", items.collect::<Vec<_>>().join(","))
-}
-
-/// A JSON string (RFC 8259, section 7).
-fn string(text: &str) -> String {
-    let mut out = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => out.extend(['\\', character]),
-            '\0'..='\x1f' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(character));
-            }
-            _ => out.push(character),
-        }
-    }
-    out.push('"');
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_strings_are_escaped() {
-        assert_eq!(string("a\"b\\c\n\u{e9}"), "\"a\\\"b\\\\c\\u000a\u{e9}\"");
-    }
 }

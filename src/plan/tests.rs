@@ -135,7 +135,12 @@ fn what_is_left_in_run() {
     let traces = |file: &str, image| plan(&config(file), &disk, image).unwrap().traces;
     assert_eq!(traces("", false), Traces::default());
     let yes = "[composefs]\nenabled=yes\n";
-    let expected = Traces { image_mount_point: true, volatile_root: Some(0x801), remount_fs_dropin: true };
+    let expected = Traces {
+        image_mount_point: true,
+        volatile_root: Some(0x801),
+        remount_fs_dropin: true,
+        instead: None,
+    };
     assert_eq!(traces(yes, true), expected);
     let off = format!("{yes}[systemd]\nvolatile-root=0\nremount-fs-dropin=0\n");
     let only = Traces { image_mount_point: true, ..Traces::default() };
@@ -174,7 +179,7 @@ fn var_is_mounted_where_nobody_else_does() {
 fn a_generator_that_finds_no_target_mounts_nothing() {
     let quoted = Cmdline::new("\"ostree=/ostree/boot.1/debian/c0ffee/0\"");
     let config = Config::parse(&quoted, "test.conf", b"").unwrap();
-    let facts = Facts { generator_finds_stateroot: config.generator.stateroot, ..facts() };
+    let facts = Facts { generator_finds_stateroot: config.generator.stateroot.is_some(), ..facts() };
     let steps = plan(&config, &facts, false).unwrap().settle(&forky(), &facts).unwrap().steps;
     assert_eq!(
         steps.iter().map(|step| &*step.at).collect::<Vec<_>>(),

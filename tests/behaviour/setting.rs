@@ -83,7 +83,9 @@ pub fn one_message(ran: &Ran, says: &[&str]) -> Result<()> {
     let message = lines.next().unwrap_or_default();
     let complete =
         message.starts_with("ostree-prepare-root: ") && says.iter().all(|words| message.contains(words));
-    let alone = !lines.any(|line| line.starts_with("ostree-prepare-root: "));
+    // An explanation follows.
+    let explains = |line: &str| line == "ostree-prepare-root: What was asked for:";
+    let alone = !lines.any(|line| line.starts_with("ostree-prepare-root: ") && !explains(line));
     // The operation comes before the cause.
     let ordered = says.is_sorted_by_key(|words| message.find(words));
     if complete && alone && ordered {

@@ -26,7 +26,7 @@ pub fn usage() -> Vec<Trial> {
             exited(&ran, 2)?;
             nothing_changed(&before, &ran.after)?;
             one_message(&ran, &["read the command line"])?;
-            let usage = "usage: ostree-prepare-root [--dry-run [--json]] [--without FEATURE] SYSROOT [KERNEL_CMDLINE]";
+            let usage = "usage: ostree-prepare-root [--dry-run|--explain [--json]] [--without FEATURE] SYSROOT [KERNEL_CMDLINE]";
             same("last line", &[usage], &[ran.stderr.lines().last().unwrap_or_default()])
         }));
     }
