@@ -3,7 +3,7 @@
 use crate::boot_link::BootLink;
 use crate::cmdline::{Link, Target};
 use crate::config::{BootLinks, Config, Fallback};
-use crate::deployment::Deployment;
+use crate::deployment::{self, Deployment};
 use crate::error::{Class, Error, Result, printable};
 use crate::json;
 use crate::lookup;
@@ -13,6 +13,7 @@ use crate::survey::{self, Survey};
 use crate::sysroot::Sysroot;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use std::ffi::CStr;
 
 /// A deployment, and how it came to be chosen.
 #[derive(Debug)]
@@ -45,7 +46,10 @@ enum How {
 }
 
 impl Instead {
-    /// What is written to `/run/ostree/prepare-root.json`.
+    /// Where the record of it is.
+    pub const PATH: &CStr = c"/run/ostree/prepare-root.json";
+
+    /// The record.
     pub fn record(&self, name: &Name) -> String {
         let how = match self.how {
             How::BootLinks => "boot-links",
@@ -71,6 +75,13 @@ impl Choice {
     /// # Errors
     /// As [`Deployment::follow`]; [`Class::Deployment`] when a selector means none or several.
     pub fn of(config: &Config, sysroot: &Sysroot) -> Result<Option<Choice>> {
+        match Choice::of_the_disk(config, sysroot) {
+            Err(_) if is_booted_instead(config, sysroot) => Ok(None),
+            choice => choice,
+        }
+    }
+
+    fn of_the_disk(config: &Config, sysroot: &Sysroot) -> Result<Option<Choice>> {
         match &config.target {
             Target::Link(link) => match Deployment::follow(config, sysroot, link) {
                 Err(error) if config.boot_links == BootLinks::Repair => repair(config, sysroot, link, error),
@@ -175,12 +186,29 @@ fn select(config: &Config, sysroot: &Sysroot, selector: &Selector) -> Result<Opt
         );
     }
     let instead = Instead {
-        asked: config.booted.as_ref().map_or("no ostree=".into(), |link| format!("ostree={link}")),
+        asked: config.target.to_string(),
         how: How::Argument,
-        why: config.target.to_string(),
+        why: "the kernel argument, in place of ostree=".into(),
         version: listed.version.clone(),
     };
     Ok(Some(Choice { deployment, instead: Some(instead) }))
+}
+
+/// Whether an earlier run, asked for the same, put another deployment in the physical root's place. (What
+/// an index means cannot be told any more then: the boot entries are out of sight.)
+fn is_booted_instead(config: &Config, sysroot: &Sysroot) -> bool {
+    let Ok(Some(record)) = lookup::read(Instead::PATH) else { return false };
+    let member = |name: &str| {
+        let record = str::from_utf8(&record).ok()?;
+        let value = record.split_once(&format!("\"{name}\":\""))?.1;
+        Some(value.split_once('"')?.0)
+    };
+    let asked = json::string(&config.target.to_string());
+    if member("asked") != Some(asked.trim_matches('"')) {
+        return false;
+    }
+    let Some(path) = member("path") else { return false };
+    deployment::is_booted_at(sysroot, format!("sysroot{path}").as_bytes())
 }
 
 /// A checksum, no longer than needed to recognise it.

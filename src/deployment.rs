@@ -130,6 +130,13 @@ impl Deployment {
     }
 }
 
+/// Whether the directory at this path is the deployment that is booted.
+pub fn is_booted_at(sysroot: &Sysroot, path: &[u8]) -> bool {
+    let opened = lookup::open_beneath(sysroot.handle(), path, OFlags::PATH | OFlags::DIRECTORY);
+    let stat = opened.and_then(rustix::fs::fstat);
+    stat.is_ok_and(|stat| is_booted((stat.st_dev, stat.st_ino)))
+}
+
 /// An earlier run wrote down that this deployment, by device and inode number, is now the root. (What
 /// the disk itself shows is no proof of that.)
 fn is_booted(identity: (u64, u64)) -> bool {

@@ -3,6 +3,7 @@
 pub mod unfinished;
 
 use crate::booted::{self, Booted};
+use crate::choice::Instead;
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
 use crate::plan::Traces;
@@ -17,8 +18,6 @@ const OSTREE: &CStr = c"/run/ostree";
 const PRIVATE: &CStr = c"/run/ostree/.private";
 /// Where libostree mounts the image for a moment. We do not, but some may expect the directory.
 const IMAGE_MOUNT_POINT: &CStr = c"/run/ostree/.private/cfsroot-lower";
-/// Why another deployment than the one of the boot entry was prepared, if it was.
-const INSTEAD: &CStr = c"/run/ostree/prepare-root.json";
 /// What was prepared, until it is complete.
 const BOOTED_PARTIAL: &CStr = c"/run/.ostree-booted.partial";
 /// systemd takes the device of an overlay root from this link (`blockdev_get_root()`).
@@ -186,12 +185,12 @@ impl RunFiles {
     /// [`Class::Run`]
     fn write_instead(&mut self, instead: Option<&str>) -> Result<()> {
         // What an earlier boot wrote, before a soft-reboot, is not true any more.
-        match rustix::fs::unlink(INSTEAD) {
+        match rustix::fs::unlink(Instead::PATH) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(fail("remove", INSTEAD, errno)),
+            Err(errno) => return Err(fail("remove", Instead::PATH, errno)),
         }
         let Some(text) = instead else { return Ok(()) };
-        self.file(INSTEAD, || write(INSTEAD, OFlags::EXCL, format!("{text}\n").as_bytes()))
+        self.file(Instead::PATH, || write(Instead::PATH, OFlags::EXCL, format!("{text}\n").as_bytes()))
     }
 
     /// The new root is in place: what was made stays, and there is nothing left to do.

@@ -1,6 +1,6 @@
 //! The explanation on one screen, and for programs.
 
-use super::{Explanation, Row};
+use super::{Asked, Explanation, Row};
 use crate::choice::short;
 use crate::error::printable;
 use crate::json::{array, bytes, object, optional, string};
@@ -16,12 +16,10 @@ impl Explanation {
     pub fn text(&self) -> String {
         let mut lines = vec!["What was asked for:".to_owned()];
         let width = self.asked.iter().map(|asked| abbreviated(&asked.setting).len()).max().unwrap_or(0);
-        lines.extend(
-            self.asked
-                .iter()
-                .take(ROWS)
-                .map(|asked| format!("  {:width$}  ({})", abbreviated(&asked.setting), asked.source)),
-        );
+        lines.extend(self.asked.iter().take(ROWS).map(|Asked { setting, source }| {
+            let width = width.min((WIDTH - 6).saturating_sub(source.len()));
+            format!("  {:width$}  ({source})", abbreviated(setting))
+        }));
         lines.extend(left_out(self.asked.len()));
         lines.push("What there is:".into());
         lines.extend(self.root.as_ref().map(|root| {

@@ -4,6 +4,7 @@
 
 mod composefs;
 mod injections;
+mod recovery;
 mod refusals;
 mod runs;
 mod setting;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         trials.extend(wiring::var_and_boot());
         trials.extend(spellings::spellings());
         trials.extend(refusals::refusals());
+        trials.extend(recovery::recovery());
         trials.extend(usage::usage());
         trials.extend(runs::runs());
         trials.extend(composefs::composefs());
