@@ -3,7 +3,7 @@
 use crate::support::failure::{Context, Result};
 use crate::support::job;
 use crate::support::promises::{exited, nothing_changed, replaced_only, same};
-use crate::support::sandbox::{Edit, Ground, PRODUCT, Ran, Run, SYSROOT};
+use crate::support::sandbox::{Edit, Ground, HOST_USR, PRODUCT, Ran, Run, SYSROOT};
 use crate::support::trials::{ignorable, trial};
 use crate::support::ways::WAYS;
 use libtest_mimic::{Completion, Trial};
@@ -14,10 +14,12 @@ use crate::setting::*;
 type Check = fn(Setting) -> Result<()>;
 
 pub fn runs() -> Vec<Trial> {
-    let checks: [(&str, Check); 4] = [
+    let checks: [(&str, Check); 6] = [
         ("a second run changes nothing", second_run),
         ("--dry-run tells what is then done", dry_run),
         ("nosuid,nodev,noexec are kept", hardened),
+        ("mounts below the physical root are kept", mounts_below),
+        ("ostree.prepare-root.debug tells every step", debug),
         ("a FIFO for ostree/repo/config", fifo_for_repo_config),
     ];
     let mut trials = Vec::new();
@@ -25,6 +27,10 @@ pub fn runs() -> Vec<Trial> {
         for (name, check) in checks {
             trials.push(trial(format!("{name}: {}", setting.name()), move || check(setting)));
         }
+    }
+    for (name, config, point, arguments, status) in BREAKS {
+        let check = move || break_at(config, point, arguments, *status);
+        trials.push(trial(format!("--break-at: {name}"), check));
     }
     trials.push(ignorable("kernel log: nothing is lost, priorities are right", kernel_log));
     trials
@@ -73,6 +79,75 @@ fn dry_run(setting: Setting) -> Result<()> {
     let lines = text.stdout.lines().skip(1);
     let planned: Vec<&str> = lines.filter_map(|line| line.split_whitespace().next()).collect();
     same("mounts of the plan", &done, &planned)
+}
+
+/// On purpose not as the reference, which drops them.
+fn mounts_below(setting: Setting) -> Result<()> {
+    let mut sandbox = setting.sandbox(shared_disk()?)?;
+    sandbox.host = true;
+    sandbox.edits.push(file(CONFIG, "[sysroot]\nreadonly=true\n"));
+    let busybox = format!("{HOST_USR}/bin/busybox");
+    let script = format!(
+        "{busybox} mount -t tmpfs -o nosuid,nodev,noexec kept /sysroot/tmp\n\
+         {busybox} mkdir /sysroot/tmp/deeper\n{busybox} mount -t tmpfs -o noatime deeper /sysroot/tmp/deeper"
+    );
+    sandbox.runs = vec![shell(&script), setting.run(&cmdline()?)];
+    let outcome = job::run(sandbox)?;
+    let [prepared, ran] = &outcome.runs[..] else { return Err("not two runs".into()) };
+    exited(prepared, 0)?;
+    exited(ran, 0)?;
+    let rows = ran.after.mounts.below(SYSROOT);
+    let kept = row(&rows, "/sysroot/tmp")?;
+    let deeper = row(&rows, "/sysroot/tmp/deeper")?;
+    // Not read-only, although the physical root is.
+    let expected = ["kept rw,nosuid,nodev,noexec,relatime private", "deeper rw,noatime private"];
+    let found = [kept, deeper].map(|row| format!("{} {} {}", row.source, row.options, row.propagation));
+    same("mounts below the physical root", &expected.map(str::to_owned), &found)
+}
+
+fn debug(setting: Setting) -> Result<()> {
+    let mut sandbox = setting.sandbox(shared_disk()?)?;
+    sandbox.kernel_log = true;
+    sandbox.runs = vec![setting.run(&format!("{} ostree.prepare-root.debug", cmdline()?))];
+    let outcome = job::run(sandbox)?;
+    let ran = &outcome.runs[0];
+    exited(ran, 0)?;
+    let log: Vec<&str> = ran.kernel_log.iter().map(|(_, text)| text.as_str()).collect();
+    for words in [
+        "read and resolved after ",
+        "planned after ",
+        "/usr: the deployment's usr made in ",
+        "put in place in ",
+    ] {
+        let line = log.iter().find(|line| line.contains(words));
+        let line = line.context(format!("find {words:?} in the kernel log: {log:?}"))?;
+        if !line.contains(" us") {
+            return Err(format!("no duration: {line}"));
+        }
+    }
+    Ok(())
+}
+
+/// Name, configuration, point, kernel command line, exit status.
+const BREAKS: &[(&str, &str, &str, &str, i32)] = &[
+    ("not asked for", "", "before", "quiet", 1),
+    ("before", "", "before", "ostree.prepare-root.break=before", 0),
+    ("another point", "", "after", "ostree.prepare-root.break=before", 1),
+    ("both", "", "after", "ostree.prepare-root.break=before ostree.prepare-root.break=after", 0),
+    ("no such point", "", "after", "ostree.prepare-root.break=later", 1),
+    ("locked", "[overrides]\nkernel-arguments=safe\n", "after", "ostree.prepare-root.break=after", 1),
+    ("locked up", "[overrides]\nkernel-arguments=none\n", "after", "ostree.prepare-root.break=after", 1),
+    ("with a wrong setting", "[composefs]\nenabled=x\n", "before", "ostree.prepare-root.break=before", 0),
+    ("with an unreadable file", "nonsense\n", "before", "ostree.prepare-root.break=before", 5),
+];
+
+fn break_at(config: &str, point: &str, arguments: &str, status: i32) -> Result<()> {
+    let mut sandbox = Setting::without_mounting().next().context("a setting")?.sandbox(shared_disk()?)?;
+    sandbox.edits.push(file(CONFIG, config));
+    sandbox.runs.push(Run::of([PRODUCT, "--break-at", point, arguments].map(str::to_owned).to_vec()));
+    let outcome = job::run(sandbox)?;
+    exited(&outcome.runs[0], status)?;
+    nothing_changed(&outcome.before, &outcome.runs[0].after)
 }
 
 /// On purpose not as the reference, which loses them.
