@@ -3,11 +3,24 @@
 //! Read by `ostree`, `ostree-remount`, `ostree-system-generator`, `rpm-ostree` and `bootc`; keys,
 //! their order and types are libostree's.
 
+use crate::error::{Class, Error, Result};
 use crate::gvariant::{self, Value};
+use crate::lookup;
 use std::ffi::CStr;
 
 /// The file.
 pub const PATH: &CStr = c"/run/ostree-booted";
+
+/// Whether there is the file, that is, whether a run came to a good end since the machine was started.
+///
+/// # Errors
+/// [`Class::Run`] when it cannot be told.
+pub fn exists() -> Result<bool> {
+    let stat = lookup::if_there(rustix::fs::stat(PATH));
+    stat.map(|stat| stat.is_some()).map_err(|errno| {
+        Error::errno(Class::Run, format!("look for {}", PATH.to_string_lossy()), errno).hint("reboot")
+    })
+}
 
 /// What the running system needs to know of its preparation.
 #[derive(Clone, Debug, PartialEq, Eq)]

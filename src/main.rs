@@ -13,7 +13,7 @@ use prepare_root::error::{Class, Error, Result};
 use prepare_root::explain::Explanation;
 use prepare_root::options::{self, Invocation, Options};
 use prepare_root::sysroot::Sysroot;
-use prepare_root::{journal, keyfile, kmsg, lookup, mount, plan};
+use prepare_root::{booted, journal, keyfile, kmsg, lookup, mount, plan};
 use rustix::io::Errno;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -92,6 +92,10 @@ fn prepare(options: &Options, cmdline: &Cmdline, start: Instant) -> Result<()> {
     if !options.dry_run {
         only_root()?;
         mount::recover(&options.sysroot)?;
+    }
+    if options.unless_booted && booted::exists()? {
+        log::info!("a deployment is the root already: nothing to do");
+        return Ok(());
     }
 
     // resolve

@@ -26,6 +26,7 @@ about to boot. SYSROOT is where the initramfs mounted the physical root, usually
   --without FEATURE   do without a kernel feature: detached-tree (6.15),
                       layer-handles (6.13), file-backed-erofs (6.12), appended-layers
                       (6.7), data-only-layers, beneath (6.5); may be given more than once
+  --unless-booted     do nothing if an earlier run made a deployment the root, whichever
   --break-at POINT    only say, by exit status 0, that ostree.prepare-root.break= asks for a
                       shell at POINT: before or after; takes KERNEL_CMDLINE only
   --check-config FILE only read FILE as the configuration, and say what is wrong with it
@@ -69,6 +70,8 @@ pub struct Options {
     pub cmdline: Option<Vec<u8>>,
     /// Print the plan and change nothing.
     pub dry_run: bool,
+    /// Do nothing if some deployment is the root already.
+    pub unless_booted: bool,
     /// Print as JSON.
     pub json: bool,
     /// Kernel features that may be used.
@@ -88,7 +91,7 @@ fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut positional = Vec::new();
     let (mut dry_run, mut explain, mut json, mut kernel) = (false, false, false, Kernel::NEWEST);
-    let mut break_at = None;
+    let (mut unless_booted, mut break_at) = (false, None);
     while let Some(argument) = parser.next().map_err(wrong)? {
         match argument {
             Long("help") | Short('h') => return Ok(Invocation::Help),
@@ -99,6 +102,7 @@ fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result
                 let point = Break::parse(point.as_bytes()).ok_or("--break-at takes before or after")?;
                 break_at = Some(point);
             }
+            Long("unless-booted") => unless_booted = true,
             Long("dry-run") => dry_run = true,
             Long("explain") => explain = true,
             Long("json") => json = true,
@@ -128,7 +132,7 @@ fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result
         (None, ..) => return Err("SYSROOT is missing".into()),
         _ => return Err("more than two arguments".into()),
     };
-    let options = Options { sysroot, cmdline, dry_run, json, kernel };
+    let options = Options { sysroot, cmdline, dry_run, unless_booted, json, kernel };
     Ok(if explain { Invocation::Explain(options) } else { Invocation::Prepare(options) })
 }
 
@@ -158,6 +162,7 @@ mod tests {
                 sysroot: "/sysroot".into(),
                 cmdline: cmdline.map(|c| c.as_bytes().to_vec()),
                 dry_run: false,
+                unless_booted: false,
                 json: false,
                 kernel: Kernel::NEWEST,
             })

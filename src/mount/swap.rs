@@ -6,7 +6,7 @@
 //! should that fail, and for the next run should we be killed.
 
 use super::clone::private_tree;
-use crate::error::{Class, Error, Result, describe};
+use crate::error::{Class, Error, Result, describe, printable};
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
 use crate::syscall::{self, Attributes, Propagation};
@@ -16,6 +16,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Where a copy of the physical root is mounted while nothing is at its place.
@@ -49,7 +50,7 @@ pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
 /// Takes the old mount off the new one. If that fails nothing can be undone, so it is tried twice.
 pub fn uncover(old: BorrowedFd<'_>, path: &Path) -> Result<()> {
     detach(old).or_else(|_| detach(old)).map_err(|errno| {
-        let operation = format!("detach {} from above the new root", path.display());
+        let operation = format!("detach {} from above the new root", printable(path.as_os_str().as_bytes()));
         Error::errno(Class::Undo, operation, errno).hint(
             "the physical root is what is seen there, and the new root is hidden beneath it: run this again",
         )

@@ -4,6 +4,7 @@ use crate::support::failure::{Context, Result};
 use crate::support::job;
 use crate::support::promises::{exited, nothing_changed, replaced_only, same};
 use crate::support::sandbox::{Edit, Ground, HOST_USR, PRODUCT, Ran, Run, SYSROOT};
+use crate::support::sysroots::{Disks, Kind};
 use crate::support::trials::{ignorable, trial};
 use crate::support::ways::WAYS;
 use libtest_mimic::{Completion, Trial};
@@ -14,8 +15,9 @@ use crate::setting::*;
 type Check = fn(Setting) -> Result<()>;
 
 pub fn runs() -> Vec<Trial> {
-    let checks: [(&str, Check); 6] = [
+    let checks: [(&str, Check); 7] = [
         ("a second run changes nothing", second_run),
+        ("--unless-booted leaves another deployment alone", unless_booted),
         ("--dry-run tells what is then done", dry_run),
         ("nosuid,nodev,noexec are kept", hardened),
         ("mounts below the physical root are kept", mounts_below),
@@ -44,6 +46,28 @@ fn second_run(setting: Setting) -> Result<()> {
     exited(first, 0)?;
     exited(second, 0)?;
     nothing_changed(&first.after, &second.after)
+}
+
+fn unless_booted(setting: Setting) -> Result<()> {
+    let disk = Disks::get()?.disk(Kind { deployments: 2, ..Kind::PLAIN }, false);
+    let ground = Ground::Disk { mounted: disk.mounted.clone(), readonly: false, hardened: false };
+    let run = |link: usize, option: Option<&str>| {
+        let mut run = setting.run(&format!("ostree={}", disk.boot_links[link]));
+        run.arguments.splice(1..1, option.map(str::to_owned));
+        run
+    };
+    let option = Some("--unless-booted");
+    let mut sandbox = setting.sandbox(ground)?;
+    sandbox.runs = vec![run(0, option), run(1, option), run(1, None)];
+    let outcome = job::run(sandbox)?;
+    let [first, second, without] = &outcome.runs[..] else { return Err("not three runs".into()) };
+    exited(first, 0)?;
+    replaced_only(setting.shared, &outcome, first)?;
+    exited(second, 0)?;
+    nothing_changed(&first.after, &second.after)?;
+    exited(without, 6)?;
+    nothing_changed(&first.after, &without.after)?;
+    one_message(without, &["/sysroot already is the root of another deployment"])
 }
 
 fn dry_run(setting: Setting) -> Result<()> {
