@@ -49,6 +49,11 @@ impl Instead {
     /// Where the record of it is.
     pub const PATH: &CStr = c"/run/ostree/prepare-root.json";
 
+    /// Whether it is booted in place of a missing link or a damaged deployment, and what for.
+    pub fn text(&self) -> String {
+        format!("{} is replaced: {}", self.asked, self.why)
+    }
+
     /// The record.
     pub fn record(&self, name: &Name) -> String {
         let how = match self.how {
@@ -94,16 +99,21 @@ impl Choice {
     /// What can stand in for `failed`, in the order of their index: the other deployments with the kernel
     /// that is running and the same stateroot, which has the same `/var`.
     pub fn others(config: &Config, sysroot: &Sysroot, failed: Option<&Name>, why: &Error) -> Vec<Choice> {
-        let (Fallback::SameKernel, Some(booted)) = (config.fallback, &config.booted) else {
+        let (Fallback::SameKernel, Some(booted), Target::Link(link)) =
+            (config.fallback, &config.booted, &config.target)
+        else {
             return Vec::new();
         };
-        if !why.class().is_about_the_deployment() {
+        // A link that is missing is the business of boot-links.
+        let there = || link_is_there(sysroot, link).is_ok();
+        if !why.class().is_about_the_deployment() || (failed.is_none() && !there()) {
             return Vec::new();
         }
         let survey = Survey::of(sysroot);
-        let same = |link: &BootLink| link.bootcsum == booted.bootcsum && link.stateroot == booted.stateroot;
+        let same = |link: &BootLink| link.bootcsum == booted.bootcsum;
         let has_same = |name: &Name| {
-            survey.links.iter().any(|listing| same(&listing.link) && listing.name.as_ref() == Some(name))
+            name.stateroot == booted.stateroot
+                && survey.links.iter().any(|found| same(&found.link) && found.name.as_ref() == Some(name))
         };
         let others = survey.deployments.iter().filter(|listed| Some(&listed.name) != failed);
         let choice = |name: &Name, version: &Option<String>| {
@@ -126,11 +136,9 @@ impl Choice {
 /// The same link under another boot version, if that is what is wrong: OSTree was interrupted between
 /// writing the links and the boot entries (<https://github.com/ostreedev/ostree/issues/2283>).
 fn repair(config: &Config, sysroot: &Sysroot, link: &Link, error: Error) -> Result<Option<Choice>> {
-    let missing = lookup::open_beneath(sysroot.handle(), link.path(), OFlags::PATH | OFlags::NOFOLLOW);
+    let missing = link_is_there(sysroot, link) == Err(Errno::NOENT);
     let boot_link = BootLink::parse(link.path());
-    let (Link::Boot(_), Some(Errno::NOENT), Some(boot_link)) = (link, missing.err(), boot_link) else {
-        return Err(error);
-    };
+    let (Link::Boot(_), true, Some(boot_link)) = (link, missing, boot_link) else { return Err(error) };
     let mut found: Option<(BootLink, Name)> = None;
     for other in boot_link.under_other_versions() {
         let Some(name) = survey::follow(sysroot, &other.path()) else { continue };
@@ -140,7 +148,8 @@ fn repair(config: &Config, sysroot: &Sysroot, link: &Link, error: Error) -> Resu
             None => found = Some((other, name)),
         }
     }
-    let Some((other, name)) = found else { return Err(error) };
+    let same_stateroot = |(_, name): &(BootLink, Name)| name.stateroot == boot_link.stateroot;
+    let Some((other, name)) = found.filter(same_stateroot) else { return Err(error) };
     let followed = Deployment::follow(config, sysroot, &Link::Boot(other.path()))?;
     let Some(deployment) = followed else { return Ok(None) };
     let version = survey::describe(sysroot, &name).and_then(|(version, _)| version);
@@ -153,6 +162,10 @@ fn repair(config: &Config, sysroot: &Sysroot, link: &Link, error: Error) -> Resu
     );
     let instead = Instead { asked: link.to_string(), how: How::BootLinks, why, version };
     Ok(Some(Choice { deployment, instead: Some(instead) }))
+}
+
+fn link_is_there(sysroot: &Sysroot, link: &Link) -> rustix::io::Result<()> {
+    lookup::open_beneath(sysroot.handle(), link.path(), OFlags::PATH | OFlags::NOFOLLOW).map(drop)
 }
 
 fn select(config: &Config, sysroot: &Sysroot, selector: &Selector) -> Result<Option<Choice>> {
@@ -185,13 +198,14 @@ fn select(config: &Config, sysroot: &Sysroot, selector: &Selector) -> Result<Opt
             short(&running)
         );
     }
-    let instead = Instead {
+    let named = config.booted.as_ref().and_then(|link| survey::follow(sysroot, &link.path()));
+    let instead = (named.as_ref() != Some(&listed.name)).then(|| Instead {
         asked: config.target.to_string(),
         how: How::Argument,
         why: "the kernel argument, in place of ostree=".into(),
         version: listed.version.clone(),
-    };
-    Ok(Some(Choice { deployment, instead: Some(instead) }))
+    });
+    Ok(Some(Choice { deployment, instead }))
 }
 
 /// Whether an earlier run, asked for the same, put another deployment in the physical root's place. (What

@@ -291,6 +291,7 @@ impl Config {
     /// Combines the contents of the configuration file `path` with the kernel command line.
     pub fn parse(cmdline: &Cmdline, path: &str, bytes: &[u8]) -> Result<Config> {
         let settings = Settings::new(cmdline, path, bytes)?;
+        settings.warn_of_the_unknown();
         let boolean = |group, key| settings.boolean(group, key, false);
         let transient = |group: &'static str, on| settings.transient(group, on);
         let root_transient = boolean("root", "transient")?.unwrap_or(false);

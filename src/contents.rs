@@ -43,13 +43,13 @@ impl Contents {
     /// that is.
     ///
     /// # Errors
-    /// [`Class::Sysroot`] when a directory cannot be looked for; about who mounts what, what cannot be
+    /// [`Class::Incomplete`] when a directory cannot be looked for; about who mounts what, what cannot be
     /// read is logged and taken as not there.
     pub fn read(root: BorrowedFd<'_>, deployment: BorrowedFd<'_>, questions: &Questions) -> Result<Contents> {
         let mut contents = Contents::default();
         for path in &questions.directories {
             let kind = lookup::kind_beneath(root, path.as_bytes(), OFlags::NOFOLLOW).map_err(|errno| {
-                Error::errno(Class::Sysroot, format!("look for /{path} in the deployment"), errno)
+                Error::errno(Class::Incomplete, format!("look for /{path} in the deployment"), errno)
                     .hint("choose another boot entry, and check the file system")
             })?;
             if kind == Some(FileType::Directory) {

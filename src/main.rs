@@ -12,6 +12,7 @@ use prepare_root::config::{Config, Overrides};
 use prepare_root::error::{Class, Error, Result};
 use prepare_root::explain::Explanation;
 use prepare_root::options::{self, Invocation, Options};
+use prepare_root::run::Lock;
 use prepare_root::sysroot::Sysroot;
 use prepare_root::{booted, journal, keyfile, kmsg, lookup, mount, plan};
 use rustix::io::Errno;
@@ -89,10 +90,7 @@ fn prepare(options: &Options, cmdline: &Cmdline, start: Instant) -> Result<()> {
     // read
     let config = Config::read(cmdline)?;
     set_log_level(cmdline, &config);
-    if !options.dry_run {
-        only_root()?;
-        mount::recover(&options.sysroot)?;
-    }
+    let _lock = if options.dry_run { None } else { Some(begin()?) };
     if options.unless_booted && booted::exists()? {
         log::info!("a deployment is the root already: nothing to do");
         return Ok(());
@@ -157,12 +155,15 @@ fn microseconds(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-fn only_root() -> Result<()> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(());
+/// Makes sure that we may and can begin.
+fn begin() -> Result<Lock> {
+    if !rustix::process::geteuid().is_root() {
+        let found = "only root can mount; --dry-run needs no rights";
+        return Err(Error::found(Class::Permission, "prepare the root", found));
     }
-    let found = "only root can mount; --dry-run needs no rights";
-    Err(Error::found(Class::Permission, "prepare the root", found))
+    let lock = Lock::take()?;
+    mount::recover()?;
+    Ok(lock)
 }
 
 fn read_cmdline(given: Option<&[u8]>) -> Result<Cmdline> {

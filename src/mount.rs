@@ -25,7 +25,7 @@ use crate::run::unfinished::MountId;
 use crate::sysroot::Sysroot;
 use layers::Layers;
 pub use recover::recover;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::time::Instant;
 
@@ -49,29 +49,42 @@ pub struct Disk<'a> {
 /// or [`Class::Run`](crate::error::Class::Run): everything is as it was before.
 /// [`Class::Undo`](crate::error::Class::Undo): it is not.
 pub fn apply(plan: Plan, disk: Disk<'_>, mut kernel: Kernel) -> Result<Plan> {
-    let mut files = RunFiles::new()?;
+    let mut files = RunFiles::new(&disk.sysroot.path)?;
     files.leave(&plan.traces)?;
     let layers = Layers::make(&plan, &mut files)?;
-    let (tree, plan) = assemble::assemble(&plan, disk, &layers, &mut kernel)?;
-    files.write_booted(&plan.booted, layers.transient_etc())?;
-    files.placing(root_id(&tree)?, plan.shared())?;
-    let start = Instant::now();
-    if let Err(error) = swap::swap(&tree, disk.sysroot, kernel) {
-        if error.class() == Class::Undo {
+    match put_in_place(&plan, disk, &mut files, &layers, &mut kernel) {
+        Ok(plan) => {
+            files.keep();
+            layers.keep();
+            Ok(plan)
+        }
+        // Nothing can be taken back where we are. The next run can.
+        Err(error) if error.class() == Class::Undo => {
             files.leave_unfinished();
             layers.keep();
+            Err(error)
         }
-        return Err(error);
+        Err(error) => Err(error),
     }
-    log::debug!("the new root was put in place in {} us", start.elapsed().as_micros());
-    swap::settle_propagation(tree.as_fd(), plan.shared());
-    files.keep();
-    layers.keep();
-    Ok(plan)
 }
 
-fn root_id(tree: &OwnedFd) -> Result<MountId> {
-    MountId::of(tree).map_err(|errno| Error::errno(Class::Mount, "inspect the new root", errno))
+fn put_in_place(
+    plan: &Plan,
+    disk: Disk<'_>,
+    files: &mut RunFiles,
+    layers: &Layers,
+    kernel: &mut Kernel,
+) -> Result<Plan> {
+    let (tree, plan) = assemble::assemble(plan, disk, layers, kernel)?;
+    files.write_booted(&plan.booted, layers.transient_etc())?;
+    let root = MountId::of(&tree);
+    let root = root.map_err(|errno| Error::errno(Class::Mount, "inspect the new root", errno))?;
+    files.placing(root, plan.shared())?;
+    let start = Instant::now();
+    swap::swap(&tree, root, disk.sysroot, *kernel)?;
+    log::debug!("the new root was put in place in {} us", start.elapsed().as_micros());
+    swap::settle_propagation(tree.as_fd(), plan.shared());
+    Ok(plan)
 }
 
 /// Why a mount was not made.

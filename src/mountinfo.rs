@@ -7,10 +7,14 @@ use crate::lookup;
 pub struct Mount {
     /// Its number, as `STATX_MNT_ID` has it.
     pub number: u64,
+    /// The number of the mount it is mounted on.
+    pub parent: u64,
     /// Where it is.
     pub place: Vec<u8>,
     /// Its own options and those of the file system.
     pub options: Vec<u8>,
+    /// The number of its peer group, if it is shared.
+    pub group: Option<u64>,
     /// The type of the file system.
     pub kind: Vec<u8>,
     /// The device, or what stands for one.
@@ -31,15 +35,18 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let fields: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     let separator = fields.iter().position(|field| *field == b"-")?;
     let (own, rest) = fields.split_at(separator);
-    let [number, _, _, _, place, options, ..] = own else { return None };
+    let [number, parent, _, _, place, options, tags @ ..] = own else { return None };
     let [_, kind, source, of_the_file_system] = rest else { return None };
     // Both lists begin with ro or rw; a mount of a read-only file system is read-only.
     let readonly = options.starts_with(b"ro") || of_the_file_system.starts_with(b"ro");
     let own = options.split(|&byte| byte == b',').skip(1).collect::<Vec<_>>().join(&b',');
     let access = if readonly { &b"ro"[..] } else { b"rw" };
+    let parse = |number: &[u8]| str::from_utf8(number).ok()?.parse().ok();
     Some(Mount {
-        number: str::from_utf8(number).ok()?.parse().ok()?,
+        number: parse(number)?,
+        parent: parse(parent)?,
         place: unescape(place),
+        group: tags.iter().find_map(|tag| parse(tag.strip_prefix(b"shared:")?)),
         options: if own.is_empty() { access.to_vec() } else { [access, &own].join(&b',') },
         kind: unescape(kind),
         source: unescape(source),
@@ -74,7 +81,9 @@ mod tests {
             br"36 35 98:0 /mnt1 /mnt\0402 rw,noatime shared:1 master:2 - ext3 /dev/root ro,errors=continue";
         let mount = Mount {
             number: 36,
+            parent: 35,
             place: b"/mnt 2".to_vec(),
+            group: Some(1),
             options: b"ro,noatime".to_vec(),
             kind: b"ext3".to_vec(),
             source: b"/dev/root".to_vec(),

@@ -7,9 +7,11 @@ use crate::choice::Instead;
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
 use crate::plan::Traces;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
+use std::path::Path;
 use unfinished::{Made, MountId, Notes};
 
 /// Marks an OSTree system for the generator and others.
@@ -35,6 +37,32 @@ const REMOUNT_FS_DROPIN_TEXT: &[u8] =
 /// More soft-reboots than anybody makes between two boots.
 const SOFT_REBOOTS: u32 = 1000;
 
+/// Keeps another run of this program from starting; until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _directory: OwnedFd,
+}
+
+impl Lock {
+    /// Takes it; the kernel gives it back should we be killed.
+    ///
+    /// # Errors
+    /// [`Class::Run`] if there is another run at work.
+    pub fn take() -> Result<Lock> {
+        let fail = |errno| fail("lock", c"/run", errno);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(CWD, c"/run", flags, Mode::empty()).map_err(fail)?;
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Lock { _directory: directory }),
+            Err(Errno::WOULDBLOCK) => {
+                let found = "another ostree-prepare-root is at work";
+                Err(Error::found(Class::Run, "lock /run", found).hint("let it finish, then run this again"))
+            }
+            Err(errno) => Err(fail(errno)),
+        }
+    }
+}
+
 /// What was made under `/run`. Dropped without [`keep`](RunFiles::keep), it is taken back.
 #[derive(Debug, Default)]
 pub struct RunFiles {
@@ -42,28 +70,33 @@ pub struct RunFiles {
     /// There is the file with the notes.
     noted: bool,
     made: Vec<Made>,
-    /// The contents of the [`booted::PATH`] that ours replaced.
-    previous: Option<Vec<u8>>,
 }
 
 impl RunFiles {
-    /// Makes `/run/ostree` and its private directory, and begins to write down what is made.
+    /// Makes `/run/ostree` and its private directory, and begins to write down what is made. `sysroot`:
+    /// where the physical root is.
     ///
     /// # Errors
     /// [`Class::Run`]
-    pub fn new() -> Result<RunFiles> {
+    pub fn new(sysroot: &Path) -> Result<RunFiles> {
+        // What we make has the modes it is given.
+        rustix::process::umask(Mode::empty());
         let mut files = RunFiles::default();
         files.directory(OSTREE, 0o755)?;
         files.directory(PRIVATE, 0)?;
-        let notes = Notes::begin().map_err(|errno| fail("write", unfinished::PATH, errno))?;
-        files.notes = Some(notes);
+        let fail = |errno| fail("write", unfinished::PATH, errno);
         files.noted = true;
+        let notes = Notes::begin(sysroot).map_err(fail)?;
+        for made in &files.made {
+            notes.making(made).map_err(fail)?;
+        }
+        files.notes = Some(notes);
         Ok(files)
     }
 
     /// What a run made that was killed.
     pub fn left(made: Vec<Made>) -> RunFiles {
-        RunFiles { notes: None, noted: true, made, previous: None }
+        RunFiles { notes: None, noted: true, made }
     }
 
     /// Makes the directory for the writable layer of a transient `/etc`, where `ostree-remount` looks
@@ -167,16 +200,12 @@ impl RunFiles {
     /// [`Class::Run`]
     pub fn write_booted(&mut self, booted: &Booted, transient_etc: Option<&str>) -> Result<()> {
         let fail = |errno| fail("write", booted::PATH, errno);
-        self.previous = lookup::read(booted::PATH).map_err(fail)?;
-        self.note(&Made::File(BOOTED_PARTIAL.into()))?;
-        if self.previous.is_none() {
-            self.making(Made::File(booted::PATH.into()))?;
-        }
-        let written = replace_booted(&booted.serialise(transient_etc));
-        if written.is_err() {
-            self.previous = None;
-        }
-        written.map_err(fail)
+        self.making(Made::File(BOOTED_PARTIAL.into()))?;
+        self.replacing(booted::PATH)?;
+        write(BOOTED_PARTIAL, OFlags::TRUNC, &booted.serialise(transient_etc))
+            // Readers see the old file or the new one, never a part.
+            .and_then(|()| rustix::fs::rename(BOOTED_PARTIAL, booted::PATH))
+            .map_err(fail)
     }
 
     /// Says why it is another deployment than the one of the boot entry, if it is.
@@ -185,25 +214,41 @@ impl RunFiles {
     /// [`Class::Run`]
     fn write_instead(&mut self, instead: Option<&str>) -> Result<()> {
         // What an earlier boot wrote, before a soft-reboot, is not true any more.
-        match rustix::fs::unlink(Instead::PATH) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(fail("remove", Instead::PATH, errno)),
+        if exists(Instead::PATH).map_err(|errno| fail("look for", Instead::PATH, errno))? {
+            self.replacing(Instead::PATH)?;
+            rustix::fs::unlink(Instead::PATH).map_err(|errno| fail("remove", Instead::PATH, errno))?;
         }
         let Some(text) = instead else { return Ok(()) };
         self.file(Instead::PATH, || write(Instead::PATH, OFlags::EXCL, format!("{text}\n").as_bytes()))
     }
 
+    /// Notes that a file is going to be made, and keeps the one that may be in its place.
+    fn replacing(&mut self, path: &CStr) -> Result<()> {
+        let fail = |errno| fail("keep", path, errno);
+        if !exists(path).map_err(fail)? {
+            return self.making(Made::File(path.into()));
+        }
+        self.making(Made::Replaced(path.into()))?;
+        // Left by a run that could not remove it.
+        let _ = rustix::fs::unlink(kept(path).as_c_str());
+        rustix::fs::link(path, kept(path).as_c_str()).map_err(fail)
+    }
+
     /// The new root is in place: what was made stays, and there is nothing left to do.
     pub fn keep(mut self) {
-        self.made.clear();
-        self.previous = None;
+        for made in std::mem::take(&mut self.made) {
+            if let Made::Replaced(path) = made
+                && let Err(errno) = rustix::fs::unlink(kept(&path).as_c_str())
+            {
+                log::warn!("remove {}: {}", printable(kept(&path).to_bytes()), describe(errno));
+            }
+        }
         self.forget_notes();
     }
 
     /// It is not known to be as it was: what was made stays, and the next run does what is to be done.
     pub fn leave_unfinished(mut self) {
         self.made.clear();
-        self.previous = None;
         self.noted = false;
     }
 
@@ -235,18 +280,14 @@ impl RunFiles {
             return Ok(false);
         }
         self.making(Made::Directory(path.into()))?;
-        let mode = Mode::from_raw_mode(mode);
-        match rustix::fs::mkdirat(CWD, path, mode) {
+        match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(mode)) {
             // Somebody was faster.
             Err(Errno::EXIST) => {
                 self.made.pop();
-                return Ok(false);
+                Ok(false)
             }
-            made => made.map_err(fail)?,
+            made => made.map(|()| true).map_err(fail),
         }
-        // The mode must not depend on the caller's umask.
-        rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()).map_err(fail)?;
-        Ok(true)
     }
 
     /// Makes a file; one that is there already is somebody else's.
@@ -274,11 +315,6 @@ impl Drop for RunFiles {
         let failed = |path: &CStr, errno| {
             log::warn!("take back {}: {}", printable(path.to_bytes()), describe(errno));
         };
-        if let Some(previous) = self.previous.take()
-            && let Err(errno) = replace_booted(&previous)
-        {
-            failed(booted::PATH, errno);
-        }
         for made in std::mem::take(&mut self.made).into_iter().rev() {
             let (path, result) = match &made {
                 Made::Directory(path) if path.as_c_str() == PRIVATE => {
@@ -288,6 +324,12 @@ impl Drop for RunFiles {
                 }
                 Made::Directory(path) => (path, rustix::fs::rmdir(path.as_c_str())),
                 Made::File(path) => (path, rustix::fs::unlink(path.as_c_str())),
+                // If it was not replaced yet, both are the same file, and renaming does nothing.
+                Made::Replaced(path) => (
+                    path,
+                    rustix::fs::rename(kept(path).as_c_str(), path.as_c_str())
+                        .and_then(|()| rustix::fs::unlink(kept(path).as_c_str())),
+                ),
                 Made::Mount(_) => continue,
             };
             if let Err(errno) = result
@@ -307,6 +349,7 @@ fn exists(path: &CStr) -> rustix::io::Result<bool> {
 
 fn fail(operation: &str, path: &CStr, errno: Errno) -> Error {
     Error::errno(Class::Run, format!("{operation} {}", printable(path.to_bytes())), errno)
+        .hint("is /run mounted, writable and not full?")
 }
 
 /// Our own paths have no NUL in them; if one had, the empty path would be refused by every call.
@@ -314,20 +357,15 @@ fn c_string(path: &str) -> CString {
     CString::new(path).unwrap_or_default()
 }
 
-/// Readers see the old file or the new one, never a part.
-fn replace_booted(bytes: &[u8]) -> rustix::io::Result<()> {
-    let result = write(BOOTED_PARTIAL, OFlags::TRUNC, bytes)
-        .and_then(|()| rustix::fs::rename(BOOTED_PARTIAL, booted::PATH));
-    if result.is_err() {
-        let _ = rustix::fs::unlink(BOOTED_PARTIAL);
-    }
-    result
+/// Where a file is kept that ours replaces.
+fn kept(path: &CStr) -> CString {
+    let name = path.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    c_string(&format!("/run/ostree/.private/previous.{}", name.escape_ascii()))
 }
 
 fn write(path: &CStr, flags: OFlags, bytes: &[u8]) -> rustix::io::Result<()> {
     let mode = Mode::from_raw_mode(0o644);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags;
     let file = rustix::fs::openat(CWD, path, flags, mode)?;
-    rustix::fs::fchmod(&file, mode)?;
     lookup::write_all(&file, bytes)
 }

@@ -12,14 +12,21 @@ use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Dir, FileType, OFlags};
 
-/// The most names that are read of a directory, and the most links that are looked at.
-const NAMES: usize = 10_000;
+/// The most names that are read, and the most links that are followed, of a whole disk. A hostile disk has
+/// more; the person in front of it still wants an answer.
+const BUDGET: usize = 20_000;
 
 /// The most deployments that are listed.
 const DEPLOYMENTS: usize = 64;
 
-/// The most bytes of a commit or boot entry that are read to describe it.
-const DESCRIPTION: usize = 4 << 20;
+/// The most bytes of a commit that are read to describe it.
+const COMMIT: usize = 4 << 20;
+
+/// The most bytes of a boot entry.
+const ENTRY: usize = 64 << 10;
+
+/// The most characters of a version that are shown.
+const VERSION: usize = 64;
 
 /// The deployments and boot links of a disk.
 #[derive(Debug, Default)]
@@ -28,9 +35,11 @@ pub struct Survey {
     /// first.
     pub deployments: Vec<Listed>,
     /// Boot links, as `ostree=` may name them.
-    pub links: Vec<Listing>,
+    pub links: Vec<FoundLink>,
     /// There is more than is listed.
     pub more: bool,
+    /// How many names and links have been looked at.
+    spent: usize,
 }
 
 /// A deployment.
@@ -50,7 +59,7 @@ pub struct Listed {
 
 /// A boot link, and the deployment it leads to.
 #[derive(Debug)]
-pub struct Listing {
+pub struct FoundLink {
     /// The link.
     pub link: BootLink,
     /// Nothing if it leads nowhere.
@@ -89,13 +98,9 @@ impl Survey {
                 for bootcsum in self.names(sysroot.handle(), &of) {
                     let of = [&of[..], &bootcsum].join(&b'/');
                     for serial in self.names(sysroot.handle(), &of) {
-                        if self.links.len() == NAMES {
-                            self.more = true;
-                            return;
-                        }
                         let path = [&of[..], &serial].join(&b'/');
                         let Some(link) = BootLink::parse(&path) else { continue };
-                        self.links.push(Listing { link, name: follow(sysroot, &path) });
+                        self.links.push(FoundLink { link, name: follow(sysroot, &path) });
                     }
                 }
             }
@@ -129,19 +134,22 @@ impl Survey {
         let of = b"boot/loader/entries";
         for file in self.names(sysroot.handle(), of) {
             let path = [&of[..], &file].join(&b'/');
-            let Ok(Some(text)) = lookup::read_beneath(sysroot.handle(), &path, DESCRIPTION) else { continue };
+            let Ok(Some(text)) = lookup::read_beneath(sysroot.handle(), &path, ENTRY) else { continue };
             let Some((version, boot_link)) = parse_entry(&text) else { continue };
-            let Some(name) = follow(sysroot, &boot_link) else { continue };
+            let Some(name) = follow_entry(sysroot, &boot_link) else { continue };
             if let Some(listed) = self.deployments.iter_mut().find(|listed| listed.name == name) {
                 listed.entry = listed.entry.max(Some(version));
             }
         }
     }
 
-    /// The names in a directory.
+    /// The names in a directory, as far as they can be afforded.
     fn names(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Vec<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
         let mut names = Vec::new();
+        if !self.afford_one() {
+            return names;
+        }
         let Ok(directory) = lookup::open_beneath(directory, path, flags) else { return names };
         let Ok(entries) = Dir::new(directory) else { return names };
         for entry in entries.map_while(Result::ok) {
@@ -149,13 +157,18 @@ impl Survey {
             if name.starts_with(b".") {
                 continue;
             }
-            if names.len() == NAMES {
-                self.more = true;
+            if !self.afford_one() {
                 break;
             }
             names.push(name.to_vec());
         }
         names
+    }
+
+    fn afford_one(&mut self) -> bool {
+        self.spent += 1;
+        self.more |= self.spent > BUDGET;
+        self.spent <= BUDGET
     }
 }
 
@@ -167,13 +180,21 @@ pub fn follow(sysroot: &Sysroot, link: &[u8]) -> Option<Name> {
     sysroot.deployment_at(&path)
 }
 
+/// The deployment that a boot entry means: its link may have gone to another boot version.
+fn follow_entry(sysroot: &Sysroot, link: &[u8]) -> Option<Name> {
+    let others =
+        || BootLink::parse(link)?.under_other_versions().find_map(|link| follow(sysroot, &link.path()));
+    follow(sysroot, link).or_else(others)
+}
+
 /// Version and time of the deployment's commit.
 pub fn describe(sysroot: &Sysroot, name: &Name) -> Option<(Option<String>, u64)> {
     let checksum = name.checksum()?;
     let path = format!("ostree/repo/objects/{}/{}.commit", &checksum[..2], &checksum[2..]);
-    let bytes = lookup::read_beneath(sysroot.handle(), path.as_bytes(), DESCRIPTION).ok()??;
+    let bytes = lookup::read_beneath(sysroot.handle(), path.as_bytes(), COMMIT).ok()??;
     let commit = Commit::parse(&bytes)?;
-    Some((commit.version().map(|version| printable(version.as_bytes())), commit.time()))
+    let shown = |version: &str| printable(version.as_bytes()).chars().take(VERSION).collect();
+    Some((commit.version().map(shown), commit.time()))
 }
 
 /// The `version` of a boot entry of OSTree's, and its `ostree=`.

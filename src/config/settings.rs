@@ -33,16 +33,20 @@ impl<'a> Settings<'a> {
         let file = KeyFile::parse(bytes).map_err(|malformed| {
             Error::found(Class::Config, format!("parse {path}"), malformed.to_string()).hint(REBUILD)
         })?;
-        warn_of_unknown_keys(path, &file);
         let mut settings = Settings { path, file, cmdline, overrides: Overrides::All };
         // Never from the command line, which this is about.
         let overrides =
             settings.in_file("overrides", "kernel-arguments", Overrides::parse, "all, safe, none")?;
         settings.overrides = overrides.unwrap_or(Overrides::All);
-        if settings.overrides != Overrides::None {
-            warn_of_unknown_arguments(cmdline);
-        }
         Ok(settings)
+    }
+
+    /// What is misspelt would otherwise be ignored in silence.
+    pub fn warn_of_the_unknown(&self) {
+        warn_of_unknown_keys(self.path, &self.file);
+        if self.overrides != Overrides::None {
+            warn_of_unknown_arguments(self.cmdline);
+        }
     }
 
     /// The value in the file.
@@ -56,7 +60,12 @@ impl<'a> Settings<'a> {
         let Some(value) = self.file.get(group, key).map(str::trim_end) else { return Ok(None) };
         parse(value).map(Some).ok_or_else(|| {
             let found = format!("[{group}] {key}={} is none of {known}", printable(value.as_bytes()));
-            Error::found(Class::Config, format!("parse {}", self.path), found).hint(REBUILD)
+            let once = match self.overrides {
+                Overrides::All => format!("; for one boot, ostree.prepare-root.{group}.{key}= replaces it"),
+                Overrides::Safe | Overrides::None => String::new(),
+            };
+            Error::found(Class::Config, format!("parse {}", self.path), found)
+                .hint(REBUILD.to_owned() + &once)
         })
     }
 
@@ -67,11 +76,16 @@ impl<'a> Settings<'a> {
         }
         let name = format!("ostree.prepare-root.{name}");
         let Some(value) = self.cmdline.value(&name) else { return Ok(None) };
-        std::str::from_utf8(value).ok().and_then(parse).map(Some).ok_or_else(|| {
-            let found = format!("{name}={} is none of {known}", printable(value));
-            Error::found(Class::Cmdline, "read the kernel command line", found)
-                .hint("boot without this argument, or with one of these values")
-        })
+        if let Some(value) = std::str::from_utf8(value).ok().and_then(parse) {
+            return Ok(Some(value));
+        }
+        let found = format!("{name}={} is none of {known}", printable(value));
+        if self.overrides == Overrides::Safe {
+            log::warn!("{found}: ignored");
+            return Ok(None);
+        }
+        Err(Error::found(Class::Cmdline, "read the kernel command line", found)
+            .hint("boot without this argument, or with one of these values"))
     }
 
     /// The value that counts. `strongest`: whether no value in the file could demand more than this.
@@ -83,8 +97,15 @@ impl<'a> Settings<'a> {
         known: &str,
         strongest: fn(&T) -> bool,
     ) -> Result<Option<T>> {
-        let file = self.in_file(group, key, parse, known)?;
         let argument = self.in_arguments(&format!("{group}.{key}"), parse, known)?;
+        let file = match self.in_file(group, key, parse, known) {
+            // What is wrong in the file can be put right from the boot prompt.
+            Err(error) if argument.is_some() && self.overrides == Overrides::All => {
+                log::warn!("{}: the kernel argument replaces it", error.summary());
+                None
+            }
+            file => file?,
+        };
         Ok(match argument {
             Some(value) if self.allows(strongest(&value) || file.as_ref() == Some(&value), group, key) => {
                 Some(value)
@@ -111,18 +132,20 @@ impl<'a> Settings<'a> {
 
     /// The deployment that is chosen by an argument, which is never the safer choice.
     pub fn deployment(&self) -> Result<Option<Selector>> {
-        let selector = self.in_arguments("deployment", Selector::parse, selector::FORMS)?;
-        if selector.is_some() && self.overrides != Overrides::All {
+        if self.overrides == Overrides::Safe && self.cmdline.value("ostree.prepare-root.deployment").is_some()
+        {
             self.warn_ignored("ostree.prepare-root.deployment=");
             return Ok(None);
         }
-        Ok(selector)
+        self.in_arguments("deployment", Selector::parse, selector::FORMS)
     }
 
     /// Where a shell is asked for.
     pub fn breaks(&self) -> Vec<Break> {
         let name = "ostree.prepare-root.break";
-        let mut values = self.cmdline.values(name).peekable();
+        // People type it alone, like rd.break.
+        let named = self.cmdline.arguments().filter(|(n, _)| *n == name.as_bytes());
+        let mut values = named.map(|(_, value)| value.unwrap_or(b"before")).peekable();
         if self.overrides != Overrides::All {
             if values.peek().is_some() && self.overrides == Overrides::Safe {
                 self.warn_ignored(&format!("{name}="));
@@ -177,6 +200,7 @@ impl<'a> Settings<'a> {
 
     /// Whether the root is an image.
     pub fn composefs(&self) -> Result<Composefs> {
+        // What is wrong in this line may have been a demand for signatures: no argument replaces it.
         let file =
             self.in_file("composefs", "enabled", Composefs::parse, COMPOSEFS)?.unwrap_or(Composefs::OFF);
         // libostree's name for it, then the one that follows the rule.
@@ -236,7 +260,6 @@ const ONLY_IN_THE_FILE: [&str; 2] = ["overrides.kernel-arguments", "composefs.ke
 /// Arguments that are no keys of the file.
 const ONLY_ARGUMENTS: [&str; 5] = ["composefs", "deployment", "break", "debug", "log"];
 
-/// What is misspelt would otherwise be ignored in silence.
 fn warn_of_unknown_keys(path: &str, file: &KeyFile<'_>) {
     for entry in file.entries() {
         let (group, key) = (printable(entry.group.as_bytes()), printable(entry.key.as_bytes()));
@@ -257,7 +280,7 @@ fn warn_of_unknown_keys(path: &str, file: &KeyFile<'_>) {
 
 fn warn_of_unknown_arguments(cmdline: &Cmdline) {
     let ours = |name: &[u8]| name.starts_with(b"ostree.prepare");
-    for (name, _) in cmdline.arguments().filter(|(name, _)| ours(name)) {
+    for (name, value) in cmdline.arguments().filter(|(name, _)| ours(name)) {
         let shown = printable(name);
         let Some(word) =
             name.strip_prefix(b"ostree.prepare-root.").and_then(|word| str::from_utf8(word).ok())
@@ -273,6 +296,16 @@ fn warn_of_unknown_arguments(cmdline: &Cmdline) {
             KNOWN.iter().flat_map(|(group, keys)| keys.iter().map(move |key| format!("{group}.{key}")));
         let known: Vec<String> = keys.chain(ONLY_ARGUMENTS.map(str::to_owned)).collect();
         if known.iter().any(|known| known == word) {
+            let first = str::from_utf8(name).ok().and_then(|name| cmdline.value(name));
+            if value.is_none() && !["break", "debug"].contains(&word) {
+                log::warn!("the kernel argument {shown} needs a value: ignored");
+            } else if value.is_some() && value != first && word != "break" {
+                log::warn!(
+                    "the kernel argument {shown} is given more than once: using the first ({}), ignoring {}",
+                    printable(first.unwrap_or_default()),
+                    printable(value.unwrap_or_default())
+                );
+            }
             continue;
         }
         match spelling::nearest(word, known.iter().map(String::as_str)) {

@@ -142,6 +142,8 @@ struct Scratch {
     namespace: OwnedFd,
     /// Its root directory as we saw it; `setns` would give us the namespace's.
     root: OwnedFd,
+    /// The working directory.
+    directory: OwnedFd,
 }
 
 impl Scratch {
@@ -151,9 +153,11 @@ impl Scratch {
         let what = "open the mount namespace /proc/self/ns/mnt";
         let namespace = open(c"/proc/self/ns/mnt", OFlags::RDONLY).map_err(|errno| fail(what, errno))?;
         let root = open(c"/", OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| fail("open /", errno))?;
+        let directory =
+            open(c".", OFlags::PATH | OFlags::DIRECTORY).map_err(|errno| fail("open .", errno))?;
         syscall::unshare_mounts()
             .map_err(|errno| fail("make a mount namespace to assemble the new root in", errno))?;
-        Ok(Scratch { namespace, root })
+        Ok(Scratch { namespace, root, directory })
     }
 
     /// The copies of the mounts outside are in the same peer groups as these; without this they would
@@ -184,7 +188,8 @@ impl Scratch {
     fn go_home(&self) -> rustix::io::Result<()> {
         rustix::thread::move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
         rustix::process::fchdir(&self.root)?;
-        rustix::process::chroot(c".")
+        rustix::process::chroot(c".")?;
+        rustix::process::fchdir(&self.directory)
     }
 }
 

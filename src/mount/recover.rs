@@ -1,35 +1,37 @@
 //! A run that was killed: what it had all but done is finished, anything else is taken back.
 
+use super::clone::private_tree;
 use super::swap::{Place, Refuge, settle_propagation, uncover};
 use crate::error::{Class, Error, Result, describe};
-use crate::lookup;
 use crate::mountinfo::{self, Mount};
 use crate::run::RunFiles;
-use crate::run::unfinished::{Made, MountId, Unfinished};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::run::unfinished::{Made, MountId, Notes, Unfinished};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Looks whether the last run for the physical root at `path` came to its end. If not, afterwards the
-/// new root is there, or the physical root and `/run` as it was.
+/// Looks whether the last run came to its end. If not, afterwards its new root is there, or the physical
+/// root and `/run` as it was.
 ///
 /// # Errors
 /// [`Class::Run`] when that cannot be told; [`Class::Undo`] when it cannot be done.
-pub fn recover(path: &Path) -> Result<()> {
+pub fn recover() -> Result<()> {
     let read = Unfinished::read().map_err(|errno| {
         let operation = "read what an interrupted run has left to do";
         Error::errno(Class::Run, operation, errno).hint("reboot")
     });
     let Some(left) = read? else { return Ok(()) };
-    if finish(path, &left)? {
+    if finish(&left)? {
         drop(Refuge::left());
-        RunFiles::left(Vec::new()).keep();
+        RunFiles::left(left.made).keep();
         log::warn!("an earlier run was interrupted: finished what it began");
     } else {
-        put_back(path)?;
+        // Now others may get the number of the new root.
+        let notes = Notes::left().and_then(|notes| notes.going_back());
+        notes.map_err(|errno| undo("write down what to do about an interrupted run", errno))?;
+        put_back(&left.at)?;
         unmount(&left.made);
         drop(RunFiles::left(left.made));
         log::warn!("an earlier run was interrupted: took back what it had made");
@@ -38,41 +40,53 @@ pub fn recover(path: &Path) -> Result<()> {
 }
 
 /// If the new root is at its place, does the rest; `false` if it is not.
-fn finish(path: &Path, left: &Unfinished) -> Result<bool> {
+fn finish(left: &Unfinished) -> Result<bool> {
     let fail = |errno| undo("look for the root that an interrupted run made", errno);
     let Some(root) = left.root else { return Ok(false) };
-    let mut visible = open(path).map_err(fail)?;
-    if is_beneath(visible.as_fd(), root).map_err(fail)? {
-        uncover(visible.as_fd(), path)?;
-        visible = open(path).map_err(fail)?;
+    let mounts = mountinfo::read().map_err(fail)?;
+    let Some(found) = mounts.iter().find(|mount| mount.number == root.number) else { return Ok(false) };
+    let at = Path::new(std::ffi::OsStr::from_bytes(&found.place));
+    if MountId::at(at).map_err(fail)? != root {
+        if found.place != left.at.as_os_str().as_bytes()
+            || !is_beneath(&mounts, root, &left.at).map_err(fail)?
+        {
+            return Ok(false);
+        }
+        uncover(root, at)?;
     }
-    if MountId::of(&visible).map_err(fail)? != root {
-        return Ok(false);
+    // It may also be the root of the system by now: that boot was completed without us.
+    if at == left.at {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let tree = rustix::fs::openat(CWD, at, flags, Mode::empty()).map_err(fail)?;
+        settle_propagation(&tree, left.shared.iter().map(String::as_bytes));
     }
-    settle_propagation(visible.as_fd(), left.shared.iter().map(String::as_bytes));
     Ok(true)
 }
 
-/// Whether that mount is hidden beneath the one that is seen.
-fn is_beneath(visible: BorrowedFd<'_>, root: MountId) -> rustix::io::Result<bool> {
-    if MountId::of(visible)? == root {
-        return Ok(false);
+/// Whether that mount carries the one that is seen at the path, and that perhaps another.
+fn is_beneath(mounts: &[Mount], root: MountId, path: &Path) -> rustix::io::Result<bool> {
+    let mut number = MountId::at(path)?.number;
+    for _ in 0..mounts.len() {
+        let Some(mount) = mounts.iter().find(|mount| mount.number == number) else { break };
+        if mount.place != path.as_os_str().as_bytes() || mount.number == root.number {
+            break;
+        }
+        number = mount.parent;
+        if number == root.number {
+            return Ok(true);
+        }
     }
-    let path = lookup::canonical_path(visible)?;
-    let here = |mount: &Mount| mount.number == root.number && mount.place == path.as_os_str().as_bytes();
-    Ok(mountinfo::read()?.iter().any(here))
+    Ok(false)
 }
 
 /// Puts the physical root back if it was taken off.
 fn put_back(path: &Path) -> Result<()> {
-    let refuge = Refuge::left();
     let fail = |errno| undo("put back the physical root that an interrupted run took off", errno);
-    if lookup::is_mount_point(open(path).map_err(fail)?.as_fd()).map_err(fail)? {
-        return Ok(());
-    }
-    match Place::of(path).and_then(|place| refuge.put_back(&place)) {
-        // There is no copy: it was not us who took it off.
-        Ok(()) | Err(Errno::NOENT | Errno::INVAL) => Ok(()),
+    let Some((refuge, copy)) = Refuge::left().map_err(fail)? else { return Ok(()) };
+    let is_there = || Ok(MountId::at(path)?.root == MountId::of(&copy)?.root);
+    let put = || Place::of(path)?.put(&private_tree(&copy, None)?);
+    match is_there().and_then(|there| if there { Ok(()) } else { put() }) {
+        Ok(()) => Ok(()),
         Err(errno) => {
             refuge.leave();
             Err(fail(errno))
@@ -92,8 +106,4 @@ fn unmount(made: &[Made]) {
 
 fn undo(operation: &str, errno: Errno) -> Error {
     Error::errno(Class::Undo, operation, errno).hint("run this again, or reboot")
-}
-
-fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }

@@ -9,6 +9,8 @@ use super::clone::private_tree;
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
+use crate::mountinfo::{self, Mount};
+use crate::run::unfinished::MountId;
 use crate::syscall::{self, Attributes, Propagation};
 use crate::sysroot::Sysroot;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,18 +24,18 @@ use std::path::Path;
 /// Where a copy of the physical root is mounted while nothing is at its place.
 const REFUGE: &CStr = c"/run/ostree/.private/physical-root";
 
-/// Puts the detached `tree` where `sysroot` is mounted.
+/// Puts the detached `tree` where `sysroot` is mounted. `root`: which mount that is.
 ///
 /// # Errors
 /// [`Class::Mount`]: the physical root is mounted as before. [`Class::Undo`]: it is not, and
 /// [`recover`](super::recover) can do something about it.
-pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
+pub fn swap(tree: &OwnedFd, root: MountId, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
     if kernel.has(Ability::Beneath) {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
             | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH
             | MoveMountFlags::MOVE_MOUNT_BENEATH;
         match rustix::mount::move_mount(tree, c"", sysroot.handle(), c"", flags) {
-            Ok(()) => return uncover(sysroot.handle(), &sysroot.path),
+            Ok(()) => return uncover(root, &sysroot.path),
             Err(Errno::INVAL) => log::debug!("this kernel mounts nothing beneath {sysroot}"),
             Err(errno) => {
                 return Err(Error::errno(
@@ -47,14 +49,27 @@ pub fn swap(tree: &OwnedFd, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
     replace(tree, sysroot)
 }
 
-/// Takes the old mount off the new one. If that fails nothing can be undone, so it is tried twice.
-pub fn uncover(old: BorrowedFd<'_>, path: &Path) -> Result<()> {
-    detach(old).or_else(|_| detach(old)).map_err(|errno| {
-        let operation = format!("detach {} from above the new root", printable(path.as_os_str().as_bytes()));
-        Error::errno(Class::Undo, operation, errno).hint(
-            "the physical root is what is seen there, and the new root is hidden beneath it: run this again",
-        )
-    })
+/// How many mounts may be on top of the new root: one, and what somebody adds meanwhile.
+const COVERS: usize = 8;
+
+/// Takes whatever is mounted on top of the new root off it.
+///
+/// # Errors
+/// [`Class::Undo`]: it is still covered.
+pub fn uncover(root: MountId, path: &Path) -> Result<()> {
+    let fail = |errno| {
+        let path = printable(path.as_os_str().as_bytes());
+        let hint =
+            "the physical root is what is seen there, and the new root is hidden beneath it: run this again";
+        Error::errno(Class::Undo, format!("detach {path} from above the new root"), errno).hint(hint)
+    };
+    for _ in 0..COVERS {
+        detach(path).map_err(fail)?;
+        if MountId::at(path).or_else(|_| MountId::at(path)).map_err(fail)? == root {
+            return Ok(());
+        }
+    }
+    Err(fail(Errno::BUSY))
 }
 
 /// Takes the old mount off and puts the new one on.
@@ -64,9 +79,9 @@ fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
     // Private: in the same peer group, it would lose its submounts together with the original.
     let old = private_tree(sysroot.handle(), None).map_err(|errno| fail("make a copy of", errno))?;
     let refuge = Refuge::new(&old).map_err(|errno| fail("keep a copy of", errno))?;
-    detach(sysroot.handle()).map_err(|errno| fail("detach", errno))?;
+    detach(&sysroot.path).map_err(|errno| fail("detach", errno))?;
     let Err(errno) = place.put(tree) else { return Ok(()) };
-    match refuge.put_back(&place) {
+    match private_tree(&old, None).and_then(|old| place.put(&old)) {
         Ok(()) => Err(fail("mount the new root at", errno)),
         Err(again) => {
             refuge.leave();
@@ -92,7 +107,11 @@ impl Place<'_> {
         Ok(Place { parent: rustix::fs::openat(CWD, parent, flags, Mode::empty())?, name })
     }
 
-    fn put(&self, tree: &OwnedFd) -> rustix::io::Result<()> {
+    /// Mounts a detached tree there.
+    ///
+    /// # Errors
+    /// As `move_mount(2)`.
+    pub fn put(&self, tree: &OwnedFd) -> rustix::io::Result<()> {
         rustix::mount::move_mount(tree, c"", &self.parent, self.name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
     }
 }
@@ -111,23 +130,17 @@ impl Refuge {
         Ok(refuge)
     }
 
-    /// The one that a run left behind which was killed; if there is none, there may be its directory.
-    pub fn left() -> Refuge {
-        Refuge(())
-    }
-
-    /// Puts the physical root back.
+    /// The one that a run left behind which was killed, if there is one: its root directory.
     ///
     /// # Errors
-    /// EINVAL: there is no copy.
-    pub fn put_back(&self, place: &Place<'_>) -> rustix::io::Result<()> {
-        // Itself it cannot be moved: under systemd its parent is shared.
+    /// As `open(2)`, `statx(2)`, except that it is not there.
+    pub fn left() -> rustix::io::Result<Option<(Refuge, OwnedFd)>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let copy = rustix::fs::openat(CWD, REFUGE, flags, Mode::empty())?;
-        if !lookup::is_mount_point(copy.as_fd())? {
-            return Err(Errno::INVAL);
-        }
-        place.put(&private_tree(&copy, None)?)
+        let opened = lookup::if_there(rustix::fs::openat(CWD, REFUGE, flags, Mode::empty()))?;
+        let Some(copy) = opened else { return Ok(None) };
+        let refuge = Refuge(());
+        // Else it is only the directory, which goes now.
+        Ok(if lookup::is_mount_point(copy.as_fd())? { Some((refuge, copy)) } else { None })
     }
 
     /// It stays, for the next run.
@@ -155,20 +168,50 @@ impl Drop for Refuge {
     }
 }
 
-/// Detaches a mount that nothing covers. (The call follows the path to the topmost mount there;
-/// with the handle of a covered one it would take the cover off.)
-fn detach(mount: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    rustix::mount::unmount(lookup::descriptor_path(mount).as_c_str(), UnmountFlags::DETACH)
+/// Detaches the topmost mount at a path. (There is no way to take off one below it: the call follows even
+/// a handle to what is mounted on top.) If that fails it is tried again, since there is no other way.
+fn detach(path: &Path) -> rustix::io::Result<()> {
+    if let Err(errno) = part_from_peers(path) {
+        log::warn!("set the propagation of the physical root before it is taken off: {}", describe(errno));
+    }
+    let unmount = || rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    unmount().or_else(|_| unmount())
+}
+
+/// Makes the mounts at and below a path private that have peers elsewhere in our namespace, such as a `/dev` that is
+/// mounted there too. Else what is mounted in them would disappear there as well.
+fn part_from_peers(path: &Path) -> rustix::io::Result<()> {
+    let mounts = mountinfo::read()?;
+    let mut tree = vec![MountId::at(path)?.number];
+    let mut known = 0;
+    while known < tree.len() {
+        let parent = tree[known];
+        tree.extend(mounts.iter().filter(|mount| mount.parent == parent).map(|mount| mount.number));
+        known += 1;
+    }
+    let (inside, outside): (Vec<_>, Vec<_>) = mounts.iter().partition(|mount| tree.contains(&mount.number));
+    for mount in inside {
+        let is_peer = |other: &&Mount| mount.group.is_some() && other.group == mount.group;
+        if !outside.iter().any(is_peer) {
+            continue;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(CWD, OsStr::from_bytes(&mount.place), flags, Mode::empty())?;
+        let private = Attributes { readonly: None, propagation: Some(Propagation::Private) };
+        syscall::mount_setattr(&opened, false, private)?;
+    }
+    Ok(())
 }
 
 /// Gives every mount of the new root its propagation: attached below a shared mount, all became shared.
 /// `shared`: the places of those that are to be. The new root is in place; a failure here is logged and
 /// does not fail the boot.
-pub fn settle_propagation<'a>(tree: BorrowedFd<'_>, shared: impl IntoIterator<Item = &'a [u8]>) {
+pub fn settle_propagation<'a>(tree: impl AsFd, shared: impl IntoIterator<Item = &'a [u8]>) {
     let set = |mount: BorrowedFd<'_>, recursive, propagation| {
         let attributes = Attributes { readonly: None, propagation: Some(propagation) };
         syscall::mount_setattr(mount, recursive, attributes)
     };
+    let tree = tree.as_fd();
     let settled = set(tree, true, Propagation::Private).and_then(|()| {
         shared.into_iter().try_for_each(|place| {
             let mount = lookup::open_beneath(tree, place, OFlags::PATH | OFlags::DIRECTORY)?;

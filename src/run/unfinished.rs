@@ -2,14 +2,18 @@
 //! run that comes to its end, good or bad, removes the file. One that is killed leaves it, and the
 //! next reads there what is to be finished or taken back.
 //!
-//! A line each: `directory PATH`, `file PATH`, `mount PATH` for what is made; `shared PLACE` for a mount
-//! of the new root; `root MOUNT DEVICE INODE` for the new root, which is complete then. The paths are our
-//! own and have no white space.
+//! A line each: `at HEX` for the place of the physical root; `directory PATH`, `file PATH`, `mount PATH` for
+//! what is made, `replaced PATH` for a file of an earlier boot; `shared PLACE` for a mount of the new root;
+//! `root MOUNT DEVICE INODE` for the new root, which is complete then; `back` when it is decided not to put it in place. The
+//! paths are our own and have no white space.
 
+use crate::commit::hex;
 use crate::lookup;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
-use std::ffi::{CStr, CString};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags};
+use std::ffi::{CStr, CString, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 /// The file.
 pub const PATH: &CStr = c"/run/ostree/.private/unfinished";
@@ -23,6 +27,8 @@ pub enum Made {
     File(CString),
     /// A mount.
     Mount(CString),
+    /// A file in place of another, which is kept.
+    Replaced(CString),
 }
 
 /// A mount, told from others by its number and its root directory: numbers are given again.
@@ -30,26 +36,42 @@ pub enum Made {
 pub struct MountId {
     /// `STATX_MNT_ID` (Linux 5.8), which is also the first field of `mountinfo`.
     pub number: u64,
-    device: u64,
-    inode: u64,
+    /// Device and inode number of its root directory.
+    pub root: (u64, u64),
 }
 
 impl MountId {
+    const WHAT: StatxFlags = StatxFlags::MNT_ID.union(StatxFlags::INO);
+
     /// That of an open mount.
     ///
     /// # Errors
     /// As `statx(2)`.
     pub fn of(mount: impl AsFd) -> rustix::io::Result<MountId> {
-        let what = StatxFlags::MNT_ID | StatxFlags::INO;
-        let stat = rustix::fs::statx(mount, c"", AtFlags::EMPTY_PATH, what)?;
+        rustix::fs::statx(mount, c"", AtFlags::EMPTY_PATH, MountId::WHAT).map(MountId::from)
+    }
+
+    /// That of the mount that is seen at a path.
+    ///
+    /// # Errors
+    /// As `statx(2)`.
+    pub fn at(path: &Path) -> rustix::io::Result<MountId> {
+        rustix::fs::statx(CWD, path, AtFlags::empty(), MountId::WHAT).map(MountId::from)
+    }
+}
+
+impl From<Statx> for MountId {
+    fn from(stat: Statx) -> MountId {
         let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
-        Ok(MountId { number: stat.stx_mnt_id, device, inode: stat.stx_ino })
+        MountId { number: stat.stx_mnt_id, root: (device, stat.stx_ino) }
     }
 }
 
 /// What is said to be unfinished.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Unfinished {
+    /// Where the physical root was.
+    pub at: PathBuf,
     /// What was made, or about to be, in order.
     pub made: Vec<Made>,
     /// Where the new root has mounts that are to be shared.
@@ -74,30 +96,37 @@ impl Unfinished {
             let Some(line) = line.strip_suffix(b"\n").and_then(|line| str::from_utf8(line).ok()) else {
                 continue;
             };
-            let Some((kind, rest)) = line.split_once(' ') else { continue };
-            if kind == "root" {
-                let mut numbers = rest.split(' ').map_while(|number| number.parse().ok());
-                if let (Some(number), Some(device), Some(inode)) =
-                    (numbers.next(), numbers.next(), numbers.next())
-                {
-                    unfinished.root = Some(MountId { number, device, inode });
-                }
-                continue;
+            let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
+            // Whatever the file says, nothing else is ours.
+            let path = || {
+                let ours = rest.starts_with("/run/") && !rest.split('/').any(|part| part == "..");
+                CString::new(rest).ok().filter(|_| ours)
+            };
+            match kind {
+                "at" => unfinished.at = unhex(rest).map(OsString::from_vec).unwrap_or_default().into(),
+                "directory" => unfinished.made.extend(path().map(Made::Directory)),
+                "file" => unfinished.made.extend(path().map(Made::File)),
+                "mount" => unfinished.made.extend(path().map(Made::Mount)),
+                "replaced" => unfinished.made.extend(path().map(Made::Replaced)),
+                "shared" => unfinished.shared.push(rest.to_owned()),
+                "root" => unfinished.root = parse_root(rest),
+                "back" => unfinished.root = None,
+                _ => {}
             }
-            if kind == "shared" {
-                unfinished.shared.push(rest.to_owned());
-                continue;
-            }
-            let Ok(path) = CString::new(rest) else { continue };
-            unfinished.made.extend(match kind {
-                "directory" => Some(Made::Directory(path)),
-                "file" => Some(Made::File(path)),
-                "mount" => Some(Made::Mount(path)),
-                _ => None,
-            });
         }
         unfinished
     }
+}
+
+fn parse_root(text: &str) -> Option<MountId> {
+    let mut numbers = text.split(' ').map_while(|number| number.parse().ok());
+    let (number, device, inode) = (numbers.next()?, numbers.next()?, numbers.next()?);
+    Some(MountId { number, root: (device, inode) })
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len()).step_by(2).map(digits).collect()
 }
 
 /// The file, while we write it.
@@ -105,12 +134,26 @@ impl Unfinished {
 pub struct Notes(OwnedFd);
 
 impl Notes {
-    /// Makes the file, empty.
+    /// Makes the file; `at`: where the physical root is.
+    ///
+    /// # Errors
+    /// As `open(2)`, `write(2)`.
+    pub fn begin(at: &Path) -> rustix::io::Result<Notes> {
+        let notes = Notes::open(OFlags::CREATE | OFlags::TRUNC)?;
+        notes.write(&format!("at {}\n", hex(at.as_os_str().as_bytes())))?;
+        Ok(notes)
+    }
+
+    /// Opens the file that a run has left.
     ///
     /// # Errors
     /// As `open(2)`.
-    pub fn begin() -> rustix::io::Result<Notes> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    pub fn left() -> rustix::io::Result<Notes> {
+        Notes::open(OFlags::APPEND)
+    }
+
+    fn open(flags: OFlags) -> rustix::io::Result<Notes> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags;
         Ok(Notes(rustix::fs::openat(CWD, PATH, flags, Mode::RUSR | Mode::WUSR)?))
     }
 
@@ -120,11 +163,12 @@ impl Notes {
     /// As `write(2)`.
     pub fn making(&self, made: &Made) -> rustix::io::Result<()> {
         let (kind, path) = match made {
-            Made::Directory(path) => ("directory ", path),
-            Made::File(path) => ("file ", path),
-            Made::Mount(path) => ("mount ", path),
+            Made::Directory(path) => ("directory", path),
+            Made::File(path) => ("file", path),
+            Made::Mount(path) => ("mount", path),
+            Made::Replaced(path) => ("replaced", path),
         };
-        lookup::write_all(&self.0, &[kind.as_bytes(), path.to_bytes(), b"\n"].concat())
+        self.write(&format!("{kind} {}\n", path.to_bytes().escape_ascii()))
     }
 
     /// Writes down what is going to be the new root, and where it has mounts that are to be shared.
@@ -140,8 +184,19 @@ impl Notes {
         for place in shared {
             text += &format!("shared {}\n", place.escape_ascii());
         }
-        let MountId { number, device, inode } = root;
-        text += &format!("root {number} {device} {inode}\n");
+        let MountId { number, root: (device, inode) } = root;
+        self.write(&format!("{text}root {number} {device} {inode}\n"))
+    }
+
+    /// Writes down that the root is not going to be put in place: its number is free for others.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    pub fn going_back(&self) -> rustix::io::Result<()> {
+        self.write("back\n")
+    }
+
+    fn write(&self, text: &str) -> rustix::io::Result<()> {
         lookup::write_all(&self.0, text.as_bytes())
     }
 }
@@ -152,17 +207,30 @@ mod tests {
 
     #[test]
     fn a_line_that_was_cut_off_does_not_count() {
-        let text = b"directory /run/a\nfile /run/b\nmount /run/c\nshared var\nroot 1 2 3\nfile /run/d";
+        let text =
+            b"at 2f6120620a\ndirectory /run/a\nfile /run/b\nmount /run/c\nreplaced /run/d\nshared var\n\
+                     root 1 2 3\nfile /run/e";
         let whole = Unfinished {
+            at: "/a b\n".into(),
             made: vec![
                 Made::Directory(c"/run/a".into()),
                 Made::File(c"/run/b".into()),
                 Made::Mount(c"/run/c".into()),
+                Made::Replaced(c"/run/d".into()),
             ],
             shared: vec!["var".into()],
-            root: Some(MountId { number: 1, device: 2, inode: 3 }),
+            root: Some(MountId { number: 1, root: (2, 3) }),
         };
         assert_eq!(Unfinished::parse(text), whole);
         assert_eq!(Unfinished::parse(b"root 1 2\nodd\n\xff \nother x\n"), Unfinished::default());
+        assert_eq!(Unfinished::parse(b"root 1 2 3\nback\n").root, None);
+    }
+
+    #[test]
+    fn nothing_outside_run_is_touched() {
+        for line in ["file /root.txt", "mount /proc", "directory /run/../etc", "file run/x", "at 2g", "at 2"]
+        {
+            assert_eq!(Unfinished::parse(format!("{line}\n").as_bytes()), Unfinished::default(), "{line}");
+        }
     }
 }
