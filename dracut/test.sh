@@ -127,6 +127,8 @@ our_program() {
 
 unit=usr/lib/systemd/system/ostree-prepare-root.service
 wants=usr/lib/systemd/system/initrd-root-fs.target.wants/ostree-prepare-root.service
+break=usr/lib/systemd/system/ostree-prepare-root-break@.service
+shell=usr/lib/ostree/break-shell
 hook=var/lib/dracut/hooks/pre-pivot/00-boot-ostree-deployment.sh
 small=(--no-hostonly --modules "ostree shell-interpreter")
 
@@ -139,6 +141,7 @@ test_default_image() {
         && our_program && same "$here/40ostree/ostree-prepare-root.service" "$unit" \
         && has "$wants" && same "$root/etc/ostree/prepare-root.conf" etc/ostree/prepare-root.conf \
         && lacks "$hook" && has_driver overlay erofs loop \
+        && same "$here/40ostree/${break##*/}" "$break" && [[ -x $work/image/$shell ]] \
         && [[ $(grep -cx ostree "$work/image/usr/lib/dracut/modules.txt") == 1 ]] \
         && [[ $(readlink -f "$work/image/$wants") == "$work/image/$unit" ]]
 }
@@ -152,7 +155,20 @@ test_add_ostree_hostonly() {
 test_without_systemd() {
     build --no-hostonly --omit "systemd systemd-initrd dracut-systemd" \
         && our_program && same "$here/40ostree/boot-ostree-deployment.sh" "$hook" && [[ -x $work/image/$hook ]] \
-        && has init usr/bin/dracut-getarg && lacks "$unit" "$wants"
+        && has init usr/bin/dracut-getarg usr/bin/setsid && lacks "$unit" "$wants" "$break" && [[ -x $work/image/$shell ]]
+}
+
+# No key that this systemd does not know, and nothing else it finds wrong.
+test_units_are_valid() {
+    local said
+    build --no-hostonly && mkdir -p "$work/image/proc" && mount -t proc proc "$work/image/proc" || return
+    cp "$root/usr/bin/systemd-analyze" "$work/image/usr/bin/"
+    # From root= on the kernel command line.
+    printf '[Mount]\nWhat=/dev/vda\nWhere=/sysroot\n' > "$work/image/etc/systemd/system/sysroot.mount"
+    said=$(chroot "$work/image" systemd-analyze verify --man=no --recursive-errors=one \
+        ostree-prepare-root.service ostree-prepare-root-break@before.service 2>&1)
+    umount "$work/image/proc"
+    [[ ! $said ]] || { echo "$said" && return 1; }
 }
 
 test_locked() {
@@ -164,7 +180,7 @@ test_locked() {
 
 test_locked_without_systemd() {
     configure '[overrides]\nkernel-arguments=none\n'
-    build --no-hostonly --omit "systemd systemd-initrd dracut-systemd" && ! grep getarg.ostree "$work/image/$hook" \
+    build --no-hostonly --omit "systemd systemd-initrd dracut-systemd" && ! grep "^if getarg" "$work/image/$hook" \
         && grep -qx 'if :; then' "$work/image/$hook" && sh -n "$work/image/$hook" && [[ -x $work/image/$hook ]]
 }
 
@@ -311,28 +327,64 @@ test_kernel_only_checks_drivers() {
 }
 
 # The hook as dracut's init sources it: PROGRAM-SCRIPT KERNEL-COMMAND-LINE.
+# shellcheck disable=SC2016
 run_hook() {
     mkdir -p "$root/usr/lib/ostree"
     printf '#!/bin/sh\necho "program $*"\n%s\n' "$1" > "$root/usr/lib/ostree/ostree-prepare-root"
-    chmod 0755 "$root/usr/lib/ostree/ostree-prepare-root"
+    printf '#!/bin/sh\necho "break $*"\n' > "$root/usr/lib/ostree/break-shell"
+    chmod 0755 "$root"/usr/lib/ostree/{ostree-prepare-root,break-shell}
     ln -s dracut-util "$root/usr/lib/dracut/dracut-getarg"
     chroot "$root" env NEWROOT=/sysroot CMDLINE="$2" dash -c '
         getarg() { /usr/lib/dracut/dracut-getarg "$@"; }
+        setsid() { [ "$1" = -c ] && shift && "$@"; }
         emergency_shell() { echo "shell"; : > /run/fixed; }
         . /usr/lib/dracut/modules.d/40ostree/boot-ostree-deployment.sh
         echo over' 2>&1 | tr '\n' ';'
 }
 
 test_hook_tries_again_after_the_shell() {
-    [[ $(run_hook '[ -e /run/fixed ]' 'quiet ostree=/ostree/boot.1/x') == 'program /sysroot;shell;program /sysroot;over;' ]]
+    [[ $(run_hook '[ -e /run/fixed ]' 'quiet ostree=/ostree/boot.1/x') == 'program --unless-booted /sysroot;shell;program --unless-booted /sysroot;over;' ]]
 }
 
 test_hook_accepts_what_was_done_in_the_shell() {
-    [[ $(run_hook ': > /run/ostree-booted; exit 1' 'ostree=true') == 'program /sysroot;shell;over;' ]]
+    [[ $(run_hook '[ "$1" = --unless-booted ] && [ -e /run/fixed ]' 'ostree=true') == 'program --unless-booted /sysroot;shell;program --unless-booted /sysroot;over;' ]]
 }
 
 test_hook_leaves_other_systems_alone() {
     [[ $(run_hook 'exit 1' 'root=/dev/vda androidboot.slot_suffix=_a') == 'over;' ]]
+}
+
+test_hook_knows_the_argument_that_picks_a_deployment() {
+    [[ $(run_hook '' 'root=/dev/vda ostree.prepare-root.deployment=1') == 'program --unless-booted /sysroot;over;' ]]
+}
+
+test_hook_stops_once_before_and_once_after() {
+    local said='break before;program --unless-booted /sysroot;shell;program --unless-booted /sysroot;break after;over;'
+    [[ $(run_hook '[ -e /run/fixed ]' 'ostree=/x ostree.prepare-root.break=after') == "$said" ]]
+}
+
+# What the shell of ostree.prepare-root.break= leaves on the console: PROGRAM-SCRIPT POINT.
+break_shell() {
+    mkdir -p "$root/usr/lib/ostree"
+    printf '#!/bin/sh\n%s\n' "$1" > "$root/usr/lib/ostree/ostree-prepare-root"
+    chmod 0755 "$root/usr/lib/ostree/ostree-prepare-root"
+    : > "$work/console"
+    mount --bind "$work/console" "$root/dev/console"
+    chroot "$root" dash /usr/lib/dracut/modules.d/40ostree/break-shell.sh "$2" || return
+    cat "$work/console"
+}
+
+test_shell_if_the_program_says_so() {
+    : > "$root/run/ostree-booted"
+    [[ $(break_shell "[ \"\$*\" = '--break-at after' ]" after) == *'/sysroot is the deployment'*'ostree-after:/# '* ]]
+}
+
+test_no_shell_if_the_program_does_not_say_so() {
+    [[ $(break_shell 'exit 1' before; echo "status $?") == 'status 0' ]]
+}
+
+test_no_shell_after_a_failure() {
+    [[ $(break_shell 'exit 0' after; echo "status $?") == 'status 0' ]]
 }
 
 # --- all of them ------------------------------------------------------------------------------

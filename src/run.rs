@@ -202,7 +202,15 @@ impl RunFiles {
         let fail = |errno| fail("write", booted::PATH, errno);
         self.making(Made::File(BOOTED_PARTIAL.into()))?;
         self.replacing(booted::PATH)?;
-        write(BOOTED_PARTIAL, OFlags::TRUNC, &booted.serialise(transient_etc))
+        let bytes = booted.serialise(transient_etc);
+        let written = match write(BOOTED_PARTIAL, OFlags::EXCL, &bytes) {
+            // Whatever it is, it is not a file of this run.
+            Err(Errno::EXIST) => {
+                rustix::fs::unlink(BOOTED_PARTIAL).and_then(|()| write(BOOTED_PARTIAL, OFlags::EXCL, &bytes))
+            }
+            written => written,
+        };
+        written
             // Readers see the old file or the new one, never a part.
             .and_then(|()| rustix::fs::rename(BOOTED_PARTIAL, booted::PATH))
             .map_err(fail)

@@ -21,7 +21,7 @@ check() {
 }
 
 depends() {
-    # For modprobe, and for what the hook calls.
+    # For modprobe, and for what the hook and the shell need.
     echo base
 }
 
@@ -67,9 +67,12 @@ install() {
         inst "$file" || exit 1
     fi
 
+    # What ostree.prepare-root.break= starts.
+    inst_script "$moddir/break-shell.sh" /usr/lib/ostree/break-shell || exit 1
     if dracut_module_included systemd; then
-        inst_simple "$moddir/ostree-prepare-root.service" \
-            "$systemdsystemunitdir/ostree-prepare-root.service" || exit 1
+        for file in ostree-prepare-root.service ostree-prepare-root-break@.service; do
+            inst_simple "$moddir/$file" "$systemdsystemunitdir/$file" || exit 1
+        done
         file=initrd-root-fs.target.wants
         if ostree_is_locked; then
             file=initrd-root-fs.target.requires

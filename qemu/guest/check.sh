@@ -35,7 +35,12 @@ section mounts systemctl list-units --type=mount --all --plain --no-legend --ful
 section generator ls /run/systemd/generator
 section booted od -An -v -w16 -tx1 /run/ostree-booted
 section root stat -c '%d %i' /
-section deployment stat -c '%d %i' /sysroot/ostree/deploy/debian/deploy/*.0
+booted=$(ostree admin status | sed -n 's/^\* debian \([^ ]*\).*/\1/p')
+section deployment stat -c '%d %i' "/sysroot/ostree/deploy/debian/deploy/$booted"
+choice() {
+    [ ! -e /run/ostree/prepare-root.json ] || cat /run/ostree/prepare-root.json
+}
+section choice choice
 section modes stat -c '%n %a' / /usr /etc /var
 section witness head -n 1 /usr/lib/prepare-root-check/witness
 section remount systemctl show -p WantedBy -p Result -p ActiveState -p ConditionResult -p DropInPaths systemd-remount-fs.service

@@ -2,11 +2,12 @@
 //! themselves, and start a program from it that does one thing and switches the guest off.
 
 use crate::accel::Accel;
-use crate::console::{self, End};
+use crate::console::{End, Watch};
 use crate::qemu;
 use crate::script;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -57,7 +58,8 @@ impl Bare<'_> {
             .context("start qemu-system-x86_64")?;
         let Some(output) = child.stdout.take() else { bail!("QEMU has no output") };
         let log = self.logs.join(format!("{name}.log"));
-        let end = console::watch(output, &log, false, self.limit);
+        let watch = Watch { log: &log, live: false, limit: self.limit, dialogue: &[] };
+        let end = watch.run(output, &mut io::sink());
         if !matches!(end, Ok(End::PowerOff)) {
             child.kill().context("end QEMU")?;
         }

@@ -150,6 +150,7 @@ impl Builder<'_> {
             command.env("VAR", if recipe.used_var { "used" } else { "new" });
             command.env("HOTFIX", if recipe.hotfix { "yes" } else { "no" });
             command.env("IMAGE", recipe.image.name());
+            command.env("NEWER", if recipe.newer { "yes" } else { "no" });
             command.env("KEY", &key).envs(sealer.iter().map(|sealer| ("SEAL", sealer)));
             script::run(&mut command, &logs.join("disk.log"))
         })?;

@@ -1,6 +1,6 @@
 //! The boot entry OSTree wrote: what a boot loader would read.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,19 +15,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Reads the only entry below a copy of `/boot`.
+    /// Reads the newest entry below a copy of `/boot`.
     pub fn read(boot: &Path) -> Result<Self> {
         let dir = boot.join("loader/entries");
-        let entries = fs::read_dir(&dir)
-            .with_context(|| format!("list {}", dir.display()))?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<Vec<_>, _>>()?;
-        ensure!(entries.len() == 1, "{}: {} boot entries instead of one", dir.display(), entries.len());
-        let text = fs::read_to_string(&entries[0])?;
-        let value = |key| {
-            let found = value_of(&text, key);
-            found.with_context(|| format!("{} has no '{key}'", entries[0].display()))
-        };
+        let mut texts = Vec::new();
+        for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
+            texts.push(fs::read_to_string(entry?.path())?);
+        }
+        let text = newest(&texts).with_context(|| format!("{} has no boot entry", dir.display()))?;
+        let value = |key| value_of(text, key).with_context(|| format!("the boot entry has no '{key}'"));
         // Paths in an entry are relative to the file system it is on; where that is the root file
         // system, OSTree still writes "/ostree/..." and the loader adds /boot.
         let file = |path: &str| {
@@ -42,6 +38,11 @@ impl Entry {
     }
 }
 
+/// The entry that OSTree wants first: it numbers them upwards.
+fn newest(texts: &[String]) -> Option<&String> {
+    texts.iter().max_by_key(|text| value_of(text, "version").and_then(|number| number.parse::<u32>().ok()))
+}
+
 fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once(char::is_whitespace)?;
@@ -51,7 +52,14 @@ fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::value_of;
+    use super::{newest, value_of};
+
+    #[test]
+    fn the_newest_has_the_highest_number() {
+        let texts = ["version 9\n", "version 10\n", "title Debian\n"].map(str::to_owned);
+        assert_eq!(newest(&texts), Some(&texts[1]));
+        assert_eq!(newest(&[]), None);
+    }
 
     #[test]
     fn keys_are_whole_words() {

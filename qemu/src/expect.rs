@@ -1,6 +1,7 @@
 //! What is expected of a boot. Each expectation says of one outcome whether it holds.
 
 use crate::qemu::Outcome;
+use serde_json::Value;
 use std::fmt;
 
 /// One assertion about a boot.
@@ -76,6 +77,14 @@ pub enum Expect {
     ConsoleShows(&'static str),
     /// `/sysroot` is the disk's root, not a deployment.
     PhysicalRootKept,
+    /// The deployment is simply the one that the boot link names.
+    AsAsked,
+    /// It is another, came about in this way, and `/run/ostree/prepare-root.json` names it.
+    Chosen(&'static str),
+    /// A warning of our program has this text.
+    Warns(&'static str),
+    /// Of two boots, this is expected of the first.
+    First(&'static Expect),
 }
 
 type Check = Result<(), String>;
@@ -273,6 +282,26 @@ impl Expect {
                     format!("/sysroot has {} mounts: {}", roots.len(), roots.join(", "))
                 })
             }
+            Self::AsAsked => {
+                let choice = report.lines("choice");
+                ensure(choice.is_empty(), || choice.join(" "))
+            }
+            Self::Chosen(how) => {
+                let text = report.lines("choice").join("\n");
+                let choice: Value =
+                    serde_json::from_str(&text).map_err(|error| format!("{error}: '{text}'"))?;
+                let expected = [how, booted(outcome)?];
+                let found = ["how", "deployment"].map(|key| choice[key].as_str().unwrap_or_default());
+                ensure(found == expected, || format!("{found:?} instead of {expected:?}"))
+            }
+            Self::Warns(text) => {
+                let warnings = report.kernel_log_warnings().map_err(|error| error.to_string())?;
+                ensure(warnings.iter().any(|line| line.contains(text)), || warnings.join("; "))
+            }
+            Self::First(expected) => {
+                let first = outcome.first.as_ref().ok_or("the disk was booted only once")?;
+                expected.check(&first.outcome)
+            }
         }
     }
 }
@@ -280,6 +309,9 @@ impl Expect {
 impl fmt::Display for Expect {
     /// The assertion's name: its words in lower case, with what it is about.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::First(expected) = self {
+            return write!(f, "first-boot/{expected}");
+        }
         let debug = format!("{self:?}");
         let (name, about) = debug.split_once('(').unwrap_or((&debug, ""));
         for (index, letter) in name.char_indices() {
@@ -311,7 +343,9 @@ fn booted(outcome: &Outcome) -> Result<&str, String> {
 fn remembered(outcome: &Outcome, path: &str) -> Result<bool, String> {
     let first = outcome.first.as_ref().ok_or("the disk was booted only once")?;
     let has = |lines: &[String]| lines.iter().any(|line| line == path);
-    ensure(has(first.report.lines("stamp-made")), || format!("the first boot could not write in {path}"))?;
+    ensure(has(first.outcome.report.lines("stamp-made")), || {
+        format!("the first boot could not write in {path}")
+    })?;
     Ok(has(outcome.report.lines("stamp-found")))
 }
 
@@ -332,5 +366,6 @@ mod tests {
         assert_eq!(Expect::NoFailedUnits.to_string(), "no-failed-units");
         assert_eq!(Expect::MountedOnce("/var").to_string(), "mounted-once(/var)");
         assert_eq!(Expect::Mode("/", "755").to_string(), "mode(/, 755)");
+        assert_eq!(Expect::First(&Expect::Emergency).to_string(), "first-boot/emergency");
     }
 }

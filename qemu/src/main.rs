@@ -88,7 +88,7 @@ fn boot(recipe: &Recipe, live: bool, limit: Duration) -> Result<bool> {
     let Workshop { cache, progress, accel, .. } = &workshop;
     let logs = cache.logs(&format!("boot-{}", recipe.suite))?;
     let disk = workshop.builder()?.disk(recipe, false, &logs)?;
-    let boot = Boot { accel: *accel, limit, live, edit: None, archive: &[], keep: false, logs: &logs };
+    let boot = Boot { live, ..Boot::new(*accel, limit, &logs) };
     let outcome = progress.step(&format!("{}: booting", recipe.suite), || boot.run(&disk))?;
     if let Err(fate) = outcome.complete() {
         eprint!("{}", script::tail(&outcome.console_log)?);
@@ -106,9 +106,8 @@ fn test(scenarios: &[Scenario], program: Program, limit: Duration) -> Result<boo
     let mut score = trial::Score::default();
     for scenario in scenarios {
         let logs = workshop.cache.logs(scenario.name)?;
-        let Scenario { edit, archive, .. } = *scenario;
-        let boot =
-            Boot { accel: workshop.accel, limit, live: false, edit, archive, keep: false, logs: &logs };
+        let Scenario { edit, archive, dialogue, .. } = *scenario;
+        let boot = Boot { edit, archive, dialogue, ..Boot::new(workshop.accel, limit, &logs) };
         score.run(scenario, &workshop.builder()?, &boot)?;
     }
     Ok(score.finish())

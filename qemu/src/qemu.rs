@@ -2,7 +2,7 @@
 
 use crate::accel::Accel;
 use crate::archive;
-use crate::console::{self, End};
+use crate::console::{End, Exchange, Watch};
 use crate::disk::Disk;
 use crate::entry::Entry;
 use crate::recipe::File;
@@ -10,6 +10,7 @@ use crate::report::Report;
 use anyhow::{Context, bail};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -27,6 +28,10 @@ pub struct Boot<'a> {
     pub live: bool,
     /// What is changed on the kernel command line.
     pub edit: Option<Edit>,
+    /// What is added to it.
+    pub argument: Option<&'a str>,
+    /// What is typed on the console.
+    pub dialogue: &'static [Exchange],
     /// Files that are put over the initramfs.
     pub archive: &'a [File],
     /// Whether what the guest writes to the disk stays there.
@@ -48,13 +53,13 @@ pub struct Outcome {
     /// The kernel command line QEMU was given.
     pub command_line: String,
     /// Of two boots of one disk, what came of the first.
-    pub first: Option<First>,
+    pub first: Option<Box<First>>,
 }
 
 /// The first of two boots of one disk.
 pub struct First {
-    /// What the guest reported.
-    pub report: Report,
+    /// What came of it.
+    pub outcome: Outcome,
     /// What was on the disk before both boots.
     pub disk_before: String,
     /// What was on it after.
@@ -72,10 +77,24 @@ impl First {
     }
 }
 
+/// The kernel argument that picks a deployment.
+const DEPLOYMENT: &str = "ostree.prepare-root.deployment=";
+
+/// The first argument in a text that picks a deployment.
+fn suggestion(text: &str) -> Option<&str> {
+    text[text.find(DEPLOYMENT)?..].split_whitespace().next()
+}
+
 impl Outcome {
+    /// The kernel argument that the explanation on the console says would boot.
+    pub fn suggestion(&self) -> Option<&str> {
+        suggestion(&self.console)
+    }
+
     /// Whether the guest reported and switched itself off; if not, what it did instead.
     pub fn complete(&self) -> Result<(), String> {
         match (self.report.is_complete(), self.end) {
+            (_, End::Unheard(text)) => Err(format!("the console did not show '{text}' in its turn")),
             (true, End::PowerOff) => Ok(()),
             (true, _) => Err("the guest reported, but did not switch itself off".into()),
             (false, End::PowerOff) => Err("the guest ended without a complete report".into()),
@@ -108,7 +127,13 @@ fn killed_by_emulation(accel: Accel, console: &str) -> bool {
         && !console.contains("] Run /init as init process")
 }
 
-impl Boot<'_> {
+impl<'a> Boot<'a> {
+    /// As the entry says; nobody looks on, nothing stays.
+    pub fn new(accel: Accel, limit: Duration, logs: &'a Path) -> Self {
+        let (live, keep, edit, argument, dialogue, archive) = (false, false, None, None, &[], &[]);
+        Self { accel, limit, live, edit, argument, dialogue, archive, keep, logs }
+    }
+
     /// Boots the entry of a disk.
     pub fn run(&self, disk: &Disk) -> anyhow::Result<Outcome> {
         for _ in 1..TRIES {
@@ -123,10 +148,10 @@ impl Boot<'_> {
 
     fn once(&self, disk: &Disk) -> anyhow::Result<Outcome> {
         let entry = Entry::read(&disk.boot())?;
-        let command_line = match self.edit {
-            Some(edit) => entry.options.split(' ').map(edit).collect::<Vec<_>>().join(" "),
-            None => entry.options.clone(),
-        };
+        let words = entry.options.split(' ');
+        let words = words.map(|word| self.edit.map_or_else(|| word.to_owned(), |edit| edit(word)));
+        let words: Vec<_> = words.chain(self.argument.map(str::to_owned)).collect();
+        let command_line = words.join(" ");
         let report = self.logs.join("report.txt");
         let console_log = self.logs.join("console.log");
         let initramfs = match self.archive {
@@ -152,13 +177,18 @@ impl Boot<'_> {
 
         let errors = fs::File::create(self.logs.join("qemu-errors.txt")).context("create a log")?;
         let mut child = command
-            .stdin(if self.live { Stdio::inherit() } else { Stdio::null() })
+            .stdin(if self.live { Stdio::inherit() } else { Stdio::piped() })
             .stdout(Stdio::piped())
             .stderr(errors)
             .spawn()
             .context("start qemu-system-x86_64")?;
         let Some(output) = child.stdout.take() else { bail!("QEMU has no output") };
-        let end = console::watch(output, &console_log, self.live, self.limit);
+        let mut keyboard: Box<dyn Write> = match child.stdin.take() {
+            Some(keyboard) => Box::new(keyboard),
+            None => Box::new(io::sink()),
+        };
+        let Self { live, limit, dialogue, .. } = *self;
+        let end = Watch { log: &console_log, live, limit, dialogue }.run(output, &mut keyboard);
         if !matches!(end, Ok(End::PowerOff)) {
             child.kill().context("end QEMU")?;
         }
@@ -188,5 +218,12 @@ mod tests {
         assert!(!killed_by_emulation(Accel::Tcg, &later));
         assert!(!killed_by_emulation(Accel::Kvm, oops));
         assert!(!killed_by_emulation(Accel::Tcg, "[    5.0] Kernel panic - not syncing: VFS\n"));
+    }
+
+    #[test]
+    fn a_suggestion_is_one_word() {
+        let said = "add to the kernel command line:\r\n    ostree.prepare-root.deployment=1\r\n";
+        assert_eq!(suggestion(said), Some("ostree.prepare-root.deployment=1"));
+        assert_eq!(suggestion("no deployment can be booted"), None);
     }
 }

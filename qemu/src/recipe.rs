@@ -24,9 +24,13 @@ pub enum Image {
     Signed,
 }
 
-/// What an attacker, or a bad disk, did to a disk with a signed image.
+/// What an attacker, or a bad disk, did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
+    /// The newest deployment has lost its `/usr`.
+    NoUsr,
+    /// The image of the newest deployment ends too early.
+    TruncatedImage,
     /// One file's object has other contents, and no fs-verity.
     File,
     /// Another image, sealed as well, in place of the commit's.
@@ -37,7 +41,7 @@ pub enum Damage {
     NoSignature,
 }
 
-/// What a disk with one deployed Debian is made from.
+/// What a disk with a deployed Debian is made from.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// The Debian release.
@@ -64,6 +68,8 @@ pub struct Recipe {
     pub image: Image,
     /// Whether `/usr` has the writable layer of `ostree admin unlock --hotfix`.
     pub hotfix: bool,
+    /// Whether there is a newer deployment as well, with the same kernel and another witness.
+    pub newer: bool,
     /// What was done to the finished disk.
     pub damage: Option<Damage>,
 }
@@ -83,6 +89,8 @@ impl Damage {
     /// Its name in `tree/damage.sh`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::NoUsr => "no-usr",
+            Self::TruncatedImage => "truncated-image",
             Self::File => "file",
             Self::OtherImage => "other-image",
             Self::UnsealedImage => "unsealed-image",
@@ -110,6 +118,7 @@ impl Recipe {
             files: &[],
             image: Image::None,
             hotfix: false,
+            newer: false,
             damage: None,
         }
     }
@@ -165,6 +174,11 @@ impl Recipe {
         Self { hotfix: true, ..self }
     }
 
+    /// With a newer deployment of the same kernel.
+    pub fn newer(self) -> Self {
+        Self { newer: true, ..self }
+    }
+
     /// With something done to the finished disk.
     pub fn damage(self, damage: Damage) -> Self {
         Self { damage: Some(damage), ..self }
@@ -179,6 +193,7 @@ impl Recipe {
         }
         key = key.with("config", self.config.unwrap_or("none")).with("omit", self.omit);
         key = key.with("used-var", [u8::from(self.used_var)]).with("hotfix", [u8::from(self.hotfix)]);
+        key = key.with("newer", [u8::from(self.newer)]);
         key = key.with("image", self.image.name()).with("kernel", self.kernel.name());
         for karg in &self.kargs {
             key = key.with("karg", karg);

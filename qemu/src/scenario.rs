@@ -1,5 +1,6 @@
 //! The scenarios: data, and what is expected of each.
 
+use crate::console::Exchange;
 use crate::expect::Expect::{self, *};
 use crate::kernel::Kernel;
 use crate::layout;
@@ -22,10 +23,23 @@ pub struct Scenario {
     pub edit: Option<Edit>,
     /// Files that are put over the initramfs: one disk serves several configurations.
     pub archive: &'static [File],
-    /// Whether the disk is booted a second time, and that boot judged.
-    pub twice: bool,
+    /// What is typed on the console.
+    pub dialogue: &'static [Exchange],
+    /// How often the disk is booted; the last boot is judged.
+    pub boots: Boots,
     /// Lists of assertions, one after the other.
     pub expect: Vec<&'static [Expect]>,
+}
+
+/// How often a disk is booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boots {
+    /// Once.
+    Once,
+    /// Twice, the second time to see what the first left.
+    Twice,
+    /// Twice, the second time with the kernel argument that the first suggested.
+    AsSuggested,
 }
 
 /// A system that works, whoever mounted what.
@@ -38,9 +52,12 @@ const HEALTHY: &[Expect] = &[
     MountedOnce("/var"),
     MountedOnce("/boot"),
     NothingStacked,
-    Announced,
     BootedFile,
+    Announced,
 ];
+
+/// The same when nobody listened to the journal's socket yet.
+const UNHEARD: &[Expect] = HEALTHY.split_at(HEALTHY.len() - 1).0;
 
 /// A system that works on a composefs image, whoever mounted what.
 const COMPOSEFS: &[Expect] = &[
@@ -73,12 +90,26 @@ const SIGNED: &[Expect] = &[BootedKey("composefs.signed")];
 /// An orderly end, with everything still there for a person to repair.
 const REFUSED: &[Expect] = &[Emergency, PhysicalRootKept, ConsoleShows("ostree-prepare-root")];
 
-/// Our program did it, and had nothing to complain of.
-const OURS: &[Expect] = &[OurLog, NoWarnings];
+/// Our program did it, as it was asked to, and had nothing to complain of.
+const OURS: &[Expect] = &[OurLog, NoWarnings, AsAsked];
 
 /// The machine's own directories can be written.
 const WRITABLE: &[Expect] = &[Writable("/etc"), Writable("/var")];
 
+/// In a shell, before the program and after it: what is at /sysroot, and on with the boot. Not a
+/// prompt that somebody else could print; not a word of the command in what it answers.
+const BREAKS: &[Exchange] = &[
+    Exchange { wait: "ostree-before:/# ", say: "cd /sysroot; echo Here is: [lo]*\r" },
+    Exchange { wait: "Here is: lost+found ostree", say: "exit\r" },
+    Exchange { wait: "ostree-after:/# ", say: "cd /sysroot; echo Here is: [eu]* sysroot/[lo]*\r" },
+    Exchange { wait: "Here is: etc usr sysroot/lost+found sysroot/ostree", say: "exit\r" },
+];
+
+/// The deployment before the newest.
+const OLDER: &[Expect] = &[OurLog, Witness("genuine")];
+
+const LOCKED_CONFIG: &str = "[overrides]\nkernel-arguments = safe\n";
+const FALLBACK_CONFIG: &str = "[recovery]\nfallback = same-kernel\n";
 const READONLY_CONFIG: &str = "[sysroot]\nreadonly = true\n";
 const READONLY: &[Expect] = &[NotWritable("/sysroot"), MountedReadOnly("/sysroot"), NotWritable("/")];
 
@@ -115,7 +146,8 @@ pub fn all() -> Vec<Scenario> {
         recipe,
         edit: None,
         archive: &[],
-        twice: false,
+        dialogue: &[],
+        boots: Boots::Once,
         expect,
     };
     let composefs = |more: &[&'static [Expect]]| [&[COMPOSEFS, OURS, WRITABLE], more].concat();
@@ -180,12 +212,8 @@ pub fn all() -> Vec<Scenario> {
             ..scenario(
                 "trixie-dracut-nosystemd",
                 "an initramfs of shell hooks, without systemd",
-                Recipe::new(Trixie)
-                    // This file of ostree-boot asks for the module that is to be left out.
-                    .remove(&["etc/dracut.conf.d/ostree.conf"])
-                    .omit("systemd systemd-initrd dracut-systemd systemd-udevd dbus"),
-                // Nobody listens to the journal's socket yet.
-                vec![&HEALTHY[..HEALTHY.len() - 2], &[BootedFile], OURS, WRITABLE],
+                without_systemd(),
+                vec![UNHEARD, OURS, WRITABLE],
             )
         },
         scenario(
@@ -224,16 +252,103 @@ pub fn all() -> Vec<Scenario> {
             core: true,
             edit: Some(pointing_at_nothing),
             archive: &[EMERGENCY],
+            boots: Boots::AsSuggested,
             ..scenario(
                 "trixie-broken",
-                "ostree= points at nothing: an explanation, and a disk to repair",
+                "ostree= points at nothing: an explanation, a disk to repair; what it suggests boots",
                 Recipe::new(Trixie),
-                vec![REFUSED, &[ExitStatus("7"), ConsoleShows("/ostree/boot.1/debian/0000")]],
+                vec![
+                    &[First(&Emergency), First(&PhysicalRootKept), First(&ExitStatus("7"))],
+                    &[First(&ConsoleShows("/ostree/boot.1/debian/0000"))],
+                    HEALTHY,
+                    WRITABLE,
+                    &[OurLog, CommandLine("ostree=/ostree/boot.1/debian/0000"), Chosen("deployment")],
+                ],
             )
         },
         Scenario {
             core: true,
-            twice: true,
+            edit: Some(stopping),
+            dialogue: BREAKS,
+            ..scenario(
+                "trixie-break",
+                "a shell before and one after our program, each left again",
+                Recipe::new(Trixie),
+                healthy(&[]),
+            )
+        },
+        Scenario {
+            edit: Some(stopping),
+            dialogue: BREAKS,
+            ..scenario(
+                "forky-break",
+                "a shell before and one after our program, each left again",
+                Recipe::new(Forky),
+                healthy(&[]),
+            )
+        },
+        Scenario {
+            edit: Some(stopping),
+            dialogue: BREAKS,
+            ..scenario(
+                "trixie-break-nosystemd",
+                "the same shells in an initramfs of shell hooks",
+                without_systemd(),
+                vec![UNHEARD, OURS, WRITABLE],
+            )
+        },
+        Scenario {
+            edit: Some(stopping),
+            archive: &[(CONFIG, LOCKED_CONFIG)],
+            ..scenario(
+                "trixie-break-locked",
+                "where kernel arguments must not weaken anything, there is no shell",
+                Recipe::new(Trixie),
+                vec![HEALTHY, WRITABLE, &[OurLog, AsAsked, Warns("break")]],
+            )
+        },
+        Scenario {
+            core: true,
+            edit: Some(stale),
+            ..scenario(
+                "trixie-stale-links",
+                "ostree= names the other boot version, as after a deploy that was interrupted",
+                Recipe::new(Trixie),
+                vec![HEALTHY, WRITABLE, &[OurLog, Chosen("boot-links"), Warns("boot.0")]],
+            )
+        },
+        Scenario {
+            core: true,
+            archive: &[(CONFIG, FALLBACK_CONFIG)],
+            ..scenario(
+                "trixie-fallback",
+                "the newest deployment is damaged: the one before, which has the same kernel",
+                Recipe::new(Trixie).newer().damage(Damage::NoUsr),
+                vec![HEALTHY, WRITABLE, OLDER, &[Chosen("fallback"), Warns("usr")]],
+            )
+        },
+        Scenario {
+            core: true,
+            archive: &[EMERGENCY],
+            ..scenario(
+                "trixie-no-fallback",
+                "the newest deployment is damaged, and no other is allowed",
+                Recipe::new(Trixie).newer().damage(Damage::NoUsr),
+                vec![REFUSED, &[ConsoleShows("usr"), ConsoleShows("ostree.prepare-root.deployment=1")]],
+            )
+        },
+        Scenario {
+            archive: &[(CONFIG, "[composefs]\nenabled = yes\n[recovery]\nfallback = same-kernel\n")],
+            ..scenario(
+                "forky-composefs-fallback",
+                "the newest deployment's image is cut off: the one before, which has the same kernel",
+                plain(Forky).newer().damage(Damage::TruncatedImage),
+                vec![COMPOSEFS, WRITABLE, READONLY_ROOT, OLDER, &[Chosen("fallback"), Warns("image")]],
+            )
+        },
+        Scenario {
+            core: true,
+            boots: Boots::Twice,
             ..scenario(
                 "forky-composefs",
                 "composefs as Debian 14 deploys it",
@@ -270,7 +385,7 @@ pub fn all() -> Vec<Scenario> {
         },
         Scenario {
             core: true,
-            twice: true,
+            boots: Boots::Twice,
             archive: &[(CONFIG, TRANSIENT_CONFIG)],
             ..scenario(
                 "forky-transient",
@@ -381,6 +496,14 @@ pub fn all() -> Vec<Scenario> {
     ]
 }
 
+/// A system with an initramfs of shell hooks.
+fn without_systemd() -> Recipe {
+    Recipe::new(Trixie)
+        // This file of ostree-boot asks for the module that is to be left out.
+        .remove(&["etc/dracut.conf.d/ostree.conf"])
+        .omit("systemd systemd-initrd dracut-systemd systemd-udevd dbus")
+}
+
 /// A system that wants its composefs image.
 fn plain(suite: Suite) -> Recipe {
     Recipe::new(suite).image(Image::Plain).config(COMPOSEFS_CONFIG)
@@ -393,6 +516,17 @@ fn signed(suite: Suite) -> Recipe {
 
 fn without_slash(word: &str) -> String {
     word.replacen("ostree=/", "ostree=", 1)
+}
+
+fn stopping(word: &str) -> String {
+    match word {
+        "rw" => "rw ostree.prepare-root.break=before ostree.prepare-root.break=after".to_owned(),
+        _ => word.to_owned(),
+    }
+}
+
+fn stale(word: &str) -> String {
+    word.replacen("ostree=/ostree/boot.1/", "ostree=/ostree/boot.0/", 1)
 }
 
 fn pointing_at_nothing(word: &str) -> String {

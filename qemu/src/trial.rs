@@ -4,7 +4,7 @@ use crate::disk::{Builder, Disk};
 use crate::expect::Expect;
 use crate::product::Program;
 use crate::qemu::{Boot, First, Outcome};
-use crate::scenario::Scenario;
+use crate::scenario::{Boots, Scenario};
 use crate::script;
 use anyhow::{Context, Result, anyhow};
 use std::fs;
@@ -21,9 +21,10 @@ impl Score {
     /// Builds, boots and judges one scenario, one line per assertion.
     pub fn run(&mut self, scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>) -> Result<()> {
         let name = scenario.name;
-        let outcome = builder.disk(&scenario.recipe, scenario.twice, boot.logs).and_then(|disk| {
-            if scenario.twice {
-                return boot_twice(name, builder, boot, &disk);
+        let twice = scenario.boots != Boots::Once;
+        let outcome = builder.disk(&scenario.recipe, twice, boot.logs).and_then(|disk| {
+            if twice {
+                return boot_twice(scenario, builder, boot, &disk);
             }
             builder.progress.step(&format!("{name}: booting"), || boot.run(&disk))
         });
@@ -82,7 +83,8 @@ impl Score {
 }
 
 /// Boots a disk of our own, and once more what the first boot left of it.
-fn boot_twice(name: &str, builder: &Builder<'_>, boot: &Boot<'_>, disk: &Disk) -> Result<Outcome> {
+fn boot_twice(scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>, disk: &Disk) -> Result<Outcome> {
+    let name = scenario.name;
     let logs = boot.logs.join("first");
     fs::create_dir(&logs).context("create a log directory")?;
     let disk_before = disk.listing(&logs)?;
@@ -90,9 +92,15 @@ fn boot_twice(name: &str, builder: &Builder<'_>, boot: &Boot<'_>, disk: &Disk) -
     let first =
         builder.progress.step(&format!("{name}: booting"), || Boot { logs: &logs, ..boot }.run(disk))?;
     first.complete().map_err(|reason| anyhow!("the first of two boots: {reason}"))?;
-    let second = builder.progress.step(&format!("{name}: booting once more"), || boot.run(disk))?;
+    let argument = match scenario.boots {
+        Boots::AsSuggested => Some(first.suggestion().context("the first boot suggested nothing")?),
+        Boots::Once | Boots::Twice => None,
+    };
+    let again = format!("{name}: booting once more {}", argument.unwrap_or_default());
+    let second = builder.progress.step(again.trim_end(), || Boot { argument, ..boot }.run(disk))?;
     let disk_after = disk.listing(boot.logs)?;
-    Ok(Outcome { first: Some(First { report: first.report, disk_before, disk_after }), ..second })
+    let first = First { outcome: first, disk_before, disk_after };
+    Ok(Outcome { first: Some(Box::new(first)), ..second })
 }
 
 fn show_console(console: &Path, logs: &Path) -> Result<()> {

@@ -1,15 +1,17 @@
 #!/bin/sh
-# Does to a disk what its signature is to protect from. Run in a mount namespace
-# of its own: its mounts end with it.
+# Does to a disk what its signature is to protect from, or what a bad disk does.
+# Run in a mount namespace of its own: its mounts end with it.
 #
-#   damage.sh DISK file|other-image|unsealed-image|no-signature
+#   damage.sh DISK no-usr|truncated-image
+#   damage.sh DISK file|other-image|unsealed-image|no-signature   (IMAGE=signed)
 set -eu
 disk=${1:?} damage=${2:?}
 place=$(dirname "$disk")/mounted
 
 mkdir "$place"
 mount -o loop "$disk" "$place"
-deployment=$(echo "$place"/ostree/deploy/debian/deploy/*.0)
+# The newest.
+deployment=$(readlink -f "$place"/ostree/boot.?/debian/*/0)
 objects=$place/ostree/repo/objects
 
 # Renames only: a host without fs-verity cannot open what is sealed.
@@ -20,6 +22,12 @@ image() {
 }
 
 case $damage in
+    no-usr)
+        chattr -i "$deployment"
+        mv "$deployment/usr" "$deployment/lost"
+        chattr +i "$deployment"
+        ;;
+    truncated-image) truncate -s 8192 "$deployment/.ostree.cfs" ;;
     file)
         object=$(find "$objects" -samefile "$deployment/usr/lib/prepare-root-check/witness")
         echo 'not what was signed' > "$place/spare/file"

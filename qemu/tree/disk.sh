@@ -14,6 +14,7 @@
 #                      what is to be sealed is left for a guest that can (seal.rs)
 #   SEAL               the program that seals
 #   HOTFIX=yes         the layer of `ostree admin unlock --hotfix`
+#   NEWER=yes          a newer deployment as well, with the same kernel (not with IMAGE=signed)
 set -eu
 tree=${1:?} tools=${2:?} disk=$3 boot=$4 ref=$5
 shift 5
@@ -104,6 +105,14 @@ stateroot=$root/sysroot/ostree/deploy/debian
 deployment=$(echo "$stateroot"/deploy/*.0)
 [ "$IMAGE" = none ] || [ -s "$deployment/.ostree.cfs" ]
 [ "$IMAGE" != signed ] || write_images
+if [ "$NEWER" = yes ]; then
+    mkdir -p "$root/run/newer/usr/lib/prepare-root-check"
+    echo 'newer' > "$root/run/newer/usr/lib/prepare-root-check/witness"
+    ostree commit --repo="$repo" --branch="$ref" --bootable --tree=ref="$ref" --tree=dir=/run/newer
+    # It takes over the kernel arguments.
+    ostree admin deploy --sysroot=/sysroot --os=debian "$ref"
+    ostree admin status --sysroot=/sysroot
+fi
 # The tree's own ostree, where another had to do this, would not open such a repository.
 [ "$tools" = "$tree" ] || ostree config --repo="$repo" unset ex-integrity.composefs
 

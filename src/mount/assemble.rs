@@ -70,6 +70,14 @@ fn attempt(plan: &Plan, disk: Disk<'_>, layers: &Layers, kernel: Kernel) -> Resu
         let (root, plan) = join(plan, materials, disk, Some(&scratch), kernel)?;
         // What leaves the namespace is a copy; the tree itself goes with it.
         let tree = private_tree(&root, None).map_err(|errno| fail("clone the assembled root", errno))?;
+        for step in plan.steps.iter().skip(1) {
+            let there = lookup::open_beneath(tree.as_fd(), &step.at, OFlags::PATH | OFlags::DIRECTORY)
+                .and_then(|place| lookup::is_mount_point(place.as_fd()));
+            if there != Ok(true) {
+                let found = format!("{} was moved meanwhile", step.place());
+                return Err(Failure::from(Error::found(Class::Mount, "clone the assembled root", found)));
+            }
+        }
         Ok((tree, plan))
     });
     scratch.leave()?;

@@ -3,15 +3,18 @@
 //! it was.
 
 mod composefs;
+mod explanation;
 mod injections;
 mod recovery;
 mod refusals;
 mod runs;
+mod scene;
 mod setting;
 mod signed;
 mod spellings;
 #[path = "../support/mod.rs"]
 mod support;
+mod troubleshooting;
 mod usage;
 mod wiring;
 
@@ -29,6 +32,8 @@ fn main() -> ExitCode {
         trials.extend(runs::runs());
         trials.extend(composefs::composefs());
         trials.extend(signed::signed());
+        trials.extend(explanation::explanation());
+        trials.extend(troubleshooting::troubleshooting());
         trials.extend(injections::injections());
         trials
     })

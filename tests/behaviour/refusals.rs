@@ -1,12 +1,13 @@
 //! What is refused: with which exit status and message, and that nothing changes.
 
-use crate::support::failure::Result;
+use crate::support::failure::{Context, Result};
 use crate::support::job;
 use crate::support::promises::{exited, nothing_changed, same};
-use crate::support::sandbox::{Edit, Ground, PRODUCT, Run, SYSROOT};
+use crate::support::sandbox::{Edit, Ground};
 use crate::support::trials::trial;
 use libtest_mimic::Trial;
 
+use crate::scene::Scene;
 use crate::setting::*;
 
 /// Something that must be refused.
@@ -17,36 +18,6 @@ struct Refusal {
     status: i32,
     /// What the message must say: the operation with its object, the cause.
     says: [&'static str; 2],
-}
-
-/// What a refusal can put wrong, right to begin with.
-struct Scene {
-    /// The boot link and the deployment, in the sandbox.
-    link: String,
-    deployment: String,
-    cmdline: String,
-    sysroot: String,
-    ground: Option<Ground>,
-    edits: Vec<Edit>,
-    nobody: bool,
-}
-
-impl Scene {
-    fn config(&mut self, text: &str) {
-        self.edits.push(file(CONFIG, text));
-    }
-
-    fn link(&mut self, text: &str) {
-        self.edits.push(Edit::Link(self.link.clone(), text.into()));
-    }
-
-    fn image(&self) -> String {
-        format!("{}/.ostree.cfs", self.deployment)
-    }
-
-    fn remove(&mut self, path: &str) {
-        self.edits.push(Edit::Remove(format!("{}/{path}", self.deployment)));
-    }
 }
 
 const SIGNED: &str = "[composefs]\nenabled=signed\n";
@@ -379,6 +350,102 @@ const REFUSALS: &[Refusal] = &[
             "ostree.prepare-root.sysroot.readonly=perhaps is none of true",
         ],
     },
+    Refusal {
+        name: "no deployment with that index",
+        wrong: |scene| scene.cmdline += " ostree.prepare-root.deployment=7",
+        status: 7,
+        says: ["find ostree.prepare-root.deployment=7", "none of 1 deployments is meant"],
+    },
+    Refusal {
+        name: "two deployments with that checksum",
+        wrong: |scene| {
+            let twin = scene.deployment.replace(".0", ".1");
+            scene.edits.push(Edit::Directory(twin));
+            let checksum = scene.deployment.rsplit('/').next().unwrap_or_default();
+            let argument = format!(" ostree.prepare-root.deployment={}", &checksum[..6]);
+            scene.cmdline += &argument;
+        },
+        status: 7,
+        says: ["find ostree.prepare-root.deployment=", "2 deployments can be meant"],
+    },
+    Refusal {
+        name: "a name that is too long",
+        wrong: |scene| scene.cmdline = format!("ostree=/{}", "x".repeat(300)),
+        status: 7,
+        says: ["follow ostree=/xxx", "the path cannot be followed"],
+    },
+    Refusal {
+        name: "an image with an impossible block size",
+        wrong: |scene| {
+            scene.config("[composefs]\nenabled=yes\n");
+            let mut image = vec![0; 8192];
+            image[..4].copy_from_slice(&0xd078_629a_u32.to_le_bytes());
+            image[1024..1028].copy_from_slice(&0xe0f5_e1e2_u32.to_le_bytes());
+            scene.edits.push(Edit::File(scene.image(), image));
+        },
+        status: 8,
+        says: ["open the composefs image .ostree.cfs of debian ", "its block size is impossible"],
+    },
+    Refusal {
+        name: "no repository for the image",
+        wrong: |scene| {
+            scene.config("[composefs]\nenabled=yes\n");
+            scene.remove("../../../../repo/objects");
+        },
+        status: 8,
+        says: ["open the composefs image for /", "(ENOENT)"],
+    },
+    Refusal {
+        name: "no /boot to mount",
+        wrong: |scene| {
+            scene.config("[boot]\nmount=true\n");
+            scene.edits.push(Edit::Remove("/sysroot/boot".into()));
+        },
+        status: 8,
+        says: ["open the physical root's boot for /boot", "(ENOENT)"],
+    },
+    Refusal {
+        name: "the key file is a directory",
+        wrong: |scene| {
+            scene.config(SIGNED);
+            scene.edits.push(Edit::Directory(KEYS.into()));
+        },
+        status: 13,
+        says: [KEYS_MESSAGE, "(EINVAL)"],
+    },
+    Refusal {
+        name: "signed, and the deployment is not called after a commit",
+        wrong: |scene| {
+            scene.config(SIGNED);
+            scene.edits.push(file(KEYS, KEY));
+            let plain =
+                scene.deployment.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned() + "/test.0";
+            scene.edits.push(Edit::Directory(plain));
+            scene.link("../../../deploy/debian/deploy/test.0");
+        },
+        status: 13,
+        says: ["find the commit of the deployment", "debian test.0 is not called after a commit"],
+    },
+    Refusal {
+        name: "signed, and the commit is a FIFO",
+        wrong: |scene| {
+            scene.config(SIGNED);
+            scene.edits.push(file(KEYS, KEY));
+            scene.edits.push(Edit::Fifo(scene.commit()));
+        },
+        status: 13,
+        says: ["read /sysroot/ostree/repo/objects/", "(EINVAL)"],
+    },
+    Refusal {
+        name: "signed, and the commit is gone",
+        wrong: |scene| {
+            scene.config(SIGNED);
+            scene.edits.push(file(KEYS, KEY));
+            scene.edits.push(Edit::Remove(scene.commit()));
+        },
+        status: 13,
+        says: ["verify the commit ", "the repository does not have it"],
+    },
 ];
 
 pub fn refusals() -> Vec<Trial> {
@@ -392,27 +459,26 @@ pub fn refusals() -> Vec<Trial> {
     trials
 }
 
+/// The names of all refusals.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    REFUSALS.iter().map(|refusal| refusal.name)
+}
+
+/// The scene of a refusal, and its exit status.
+pub fn scene(name: &str) -> Result<(Scene, i32)> {
+    let refusal = REFUSALS.iter().find(|refusal| refusal.name == name).context(name)?;
+    Ok((refusal.scene()?, refusal.status))
+}
+
 impl Refusal {
-    fn check(&self, setting: Setting) -> Result<()> {
-        let disk = disk()?;
-        let mut scene = Scene {
-            link: format!("{}{}", SYSROOT, disk.boot_links[0]),
-            deployment: format!("{}/{}", SYSROOT, disk.deployments[0]),
-            cmdline: cmdline()?,
-            sysroot: SYSROOT.into(),
-            ground: None,
-            edits: Vec::new(),
-            nobody: false,
-        };
+    fn scene(&self) -> Result<Scene> {
+        let mut scene = Scene::new()?;
         (self.wrong)(&mut scene);
-        let ground = if let Some(ground) = scene.ground { ground } else { copy()? };
-        let mut sandbox = setting.sandbox(ground)?;
-        sandbox.edits = scene.edits;
-        sandbox.runs.push(Run {
-            arguments: vec![PRODUCT.into(), scene.sysroot, scene.cmdline],
-            nobody: scene.nobody,
-        });
-        let outcome = job::run(sandbox)?;
+        Ok(scene)
+    }
+
+    fn check(&self, setting: Setting) -> Result<()> {
+        let outcome = job::run(self.scene()?.sandbox(setting.shared)?)?;
         let ran = &outcome.runs[0];
         exited(ran, self.status)?;
         nothing_changed(&outcome.before, &ran.after)?;

@@ -7,7 +7,7 @@ use crate::support::failure::{Context, Result};
 use crate::support::job;
 use crate::support::kernel;
 use crate::support::promises::{exited, nothing_changed, same};
-use crate::support::sandbox::{Edit, Run, SYSROOT};
+use crate::support::sandbox::{Edit, Run, SYSROOT, Sandbox};
 use crate::support::signer::Signer;
 use crate::support::trials::ignorable;
 use libtest_mimic::{Completion, Trial};
@@ -31,6 +31,10 @@ struct Signed {
     commitmeta: Vec<u8>,
     /// The digest of the image in the commit.
     digest: [u8; 32],
+    /// Signatures by the first key, by nobody and by the second key.
+    littered: Vec<u8>,
+    /// Another commit, signed by the first key, which names no digest; and its signature.
+    undigested: [Vec<u8>; 2],
     /// Another commit, as bootc makes it on the machine, with [`BASE`] as its parent.
     imported: Vec<u8>,
 }
@@ -55,10 +59,18 @@ impl Signed {
         let (first, second) = (signer.key("first")?, signer.key("second")?);
         let imported = signer.commit(&[("ostree.container.image-config", "'{}'")], Some(BASE))?;
         signer.import(&checksum, &commit)?;
-        signer.sign(&checksum, "first", "ostree.sign.ed25519")?;
+        const PLACE: &str = "ostree.sign.ed25519";
+        signer.sign(&checksum, "first", PLACE)?;
+        let commitmeta = signer.object(&checksum, "commitmeta")?;
+        signer.litter(&checksum, b"litter", PLACE)?;
+        signer.sign(&checksum, "second", PLACE)?;
+        let undigested = signer.commit(&[("version", "'1'")], None)?;
+        signer.sign(&undigested, "first", PLACE)?;
         Ok(Signed {
             keys: [first, second].map(|key| key.line()),
-            commitmeta: signer.object(&checksum, "commitmeta")?,
+            commitmeta,
+            littered: signer.object(&checksum, "commitmeta")?,
+            undigested: [signer.object(&undigested, "commit")?, signer.object(&undigested, "commitmeta")?],
             digest: digest.context("find the digest in the commit")?,
             imported: signer.object(&imported, "commit")?,
             checksum,
@@ -178,6 +190,31 @@ const CASES: &[Case] = &[
         says: &["verify the commit ", "the commit has no Ed25519 signature"],
     },
     Case {
+        name: "a signature that is none",
+        wrong: |signed, scene| {
+            scene.keys.clone_from(&signed.keys[1]);
+            scene.commitmeta = Some(signed.littered.clone());
+        },
+        status: 0,
+        says: &["1 signatures of the commit ", " are malformed: passed over"],
+    },
+    Case {
+        name: "a commit that names no image",
+        wrong: |signed, scene| {
+            let [commit, commitmeta] = &signed.undigested;
+            scene.commit.clone_from(commit);
+            scene.commitmeta = Some(commitmeta.clone());
+        },
+        status: 13,
+        says: &["verify the commit ", "it has no composefs digest"],
+    },
+    Case {
+        name: "an image that cannot be measured",
+        wrong: |_, scene| scene.measured = Measured::Error("EIO"),
+        status: 13,
+        says: &["verify the composefs image of debian ", "(EIO)"],
+    },
+    Case {
         name: "an image without fs-verity",
         wrong: |_, scene| scene.measured = Measured::Error("ENODATA"),
         status: 13,
@@ -222,11 +259,14 @@ pub fn signed() -> Vec<Trial> {
     trials
 }
 
+/// The sandbox of a case, with the command that starts strace in it; and the exit status.
+pub fn sandbox(name: &str, setting: Setting, strace: &[String]) -> Result<(Sandbox, i32)> {
+    let case = CASES.iter().find(|case| case.name == name).context(name)?;
+    Ok((case.sandbox(setting, strace)?, case.status))
+}
+
 impl Case {
-    fn check(&self, setting: Setting) -> Result<Completion> {
-        let Some(strace) = strace() else {
-            return Ok(Completion::ignored_with("there is no strace"));
-        };
+    fn sandbox(&self, setting: Setting, strace: &[String]) -> Result<Sandbox> {
         let signed = Signed::get()?;
         let mut scene = Scene {
             keys: signed.keys[0].clone(),
@@ -256,9 +296,17 @@ impl Case {
         };
         let inject = format!("inject=ioctl:{answer}:when=1");
         let options = ["-f", "-qq", "-o", "/tmp/trace", "-e", &inject].map(str::to_owned);
-        let command = [&strace?[..], &options, &setting.way.command(&cmdline()?)].concat();
+        let command = [strace, &options, &setting.way.command(&cmdline()?)].concat();
         let look = "grep -c verity=require /proc/self/mountinfo || true";
         sandbox.runs = vec![Run::of(command), shell(look)];
+        Ok(sandbox)
+    }
+
+    fn check(&self, setting: Setting) -> Result<Completion> {
+        let Some(strace) = strace() else {
+            return Ok(Completion::ignored_with("there is no strace"));
+        };
+        let sandbox = self.sandbox(setting, &strace?)?;
         let outcome = job::run(sandbox)?;
         let [ran, look] = &outcome.runs[..] else { return Err("not two runs".into()) };
         if self.status == 0 && !kernel::checks_digests()? {
