@@ -19,7 +19,7 @@ help:
 	@echo 'make check     the same without QEMU and with a selection of the comparison: minutes'
 	@echo 'make matrix    the QEMU scenarios that make test leaves out'
 	@echo 'make guests    all namespace tests inside Linux 6.1 and 6.12: hours (make test has most)'
-	@echo 'make fuzz      fuzz the parsers, SECONDS=60 each (needs cargo-fuzz)'
+	@echo 'make fuzz      fuzz the parsers and whole disks, SECONDS=600 each (needs cargo-fuzz)'
 	@echo 'make build     the static program: $(BIN)'
 	@echo 'make install   put program, dracut module and manual pages below DESTDIR'
 
@@ -43,7 +43,7 @@ matrix: dependencies build
 guests: dependencies build
 	$(QEMU_TOOL) namespaces all
 
-SECONDS := 60
+SECONDS := 600
 fuzz:
 	fuzz/run $(SECONDS)
 

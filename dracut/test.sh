@@ -346,10 +346,6 @@ test_hook_tries_again_after_the_shell() {
     [[ $(run_hook '[ -e /run/fixed ]' 'quiet ostree=/ostree/boot.1/x') == 'program --unless-booted /sysroot;shell;program --unless-booted /sysroot;over;' ]]
 }
 
-test_hook_accepts_what_was_done_in_the_shell() {
-    [[ $(run_hook '[ "$1" = --unless-booted ] && [ -e /run/fixed ]' 'ostree=true') == 'program --unless-booted /sysroot;shell;program --unless-booted /sysroot;over;' ]]
-}
-
 test_hook_leaves_other_systems_alone() {
     [[ $(run_hook 'exit 1' 'root=/dev/vda androidboot.slot_suffix=_a') == 'over;' ]]
 }

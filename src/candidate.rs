@@ -3,10 +3,12 @@
 use crate::config::Config;
 use crate::contents::Contents;
 use crate::deployment::Deployment;
-use crate::error::Result;
+use crate::error::{Class, Error, Result};
 use crate::image::Image;
-use crate::plan::{self, Plan};
+use crate::lookup;
+use crate::plan::{self, Plan, Source};
 use crate::sysroot::Sysroot;
+use rustix::fs::{FileType, OFlags};
 
 /// All that is needed to make it the root.
 #[derive(Debug)]
@@ -33,5 +35,29 @@ impl<'a> Candidate<'a> {
             plan = plan.settle(&contents, &deployment.facts)?;
         }
         Ok(Candidate { deployment, image, plan })
+    }
+
+    /// Looks whether everything is there that the mounts are made from, without mounting anything.
+    ///
+    /// # Errors
+    /// [`Class::Incomplete`]
+    pub fn look_for_sources(&self, sysroot: &Sysroot) -> Result<()> {
+        let objects = Source::Physical(b"ostree/repo/objects".to_vec());
+        let of_the_image = self.image.is_some().then_some(&objects);
+        let certain = self.plan.steps.iter().filter(|step| step.only_if.is_none());
+        for source in certain.map(|step| &step.source).chain(of_the_image) {
+            let (directory, path, of) = match source {
+                Source::Deployment(path) => (self.deployment.handle(), path.as_bytes(), "deployment"),
+                Source::Physical(path) => (sysroot.handle(), &path[..], "physical root"),
+                _ => continue,
+            };
+            if lookup::kind_beneath(directory, path, OFlags::empty()) != Ok(Some(FileType::Directory)) {
+                let operation = format!("prepare {}", self.plan.name);
+                let found = format!("/{} of the {of} is missing or no directory", path.escape_ascii());
+                return Err(Error::found(Class::Incomplete, operation, found)
+                    .hint("choose another boot entry and deploy this one again, and check the file system"));
+            }
+        }
+        Ok(())
     }
 }

@@ -75,6 +75,11 @@ impl Cmdline {
         Cmdline(bytes.into())
     }
 
+    /// The same with an argument in front, where it counts.
+    pub fn after(&self, argument: &str) -> Cmdline {
+        Cmdline([argument.as_bytes(), b" ", &self.0].concat())
+    }
+
     /// The arguments in order: name, and value if there is a `=`.
     pub fn arguments(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let mut rest = self.0.as_slice();

@@ -249,6 +249,13 @@ impl Config {
         Config::parse(cmdline, &source.name, &source.bytes)
     }
 
+    /// What kernel arguments may change; everything if the file is malformed.
+    pub fn overrides(source: &Source) -> Overrides {
+        let none = Cmdline::new("");
+        let settings = Settings::new(&none, &source.name, &source.bytes);
+        settings.map_or(Overrides::All, |settings| settings.overrides)
+    }
+
     /// Whether the kernel command line asks for a shell at that point, and may. Read apart from all other
     /// settings: the shell may be asked for because there is something wrong with those.
     ///

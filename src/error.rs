@@ -36,6 +36,11 @@ pub enum Class {
 }
 
 impl Class {
+    /// Whether another deployment, or another kernel command line, may do better.
+    pub fn another_may_help(self) -> bool {
+        self == Class::Cmdline || self.is_about_the_deployment()
+    }
+
     /// Whether another deployment may do better.
     pub fn is_about_the_deployment(self) -> bool {
         matches!(self, Class::Deployment | Class::Incomplete | Class::Mount | Class::Verification)

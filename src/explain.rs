@@ -8,17 +8,22 @@ use crate::boot_link::BootLink;
 use crate::candidate::Candidate;
 use crate::choice::Choice;
 use crate::cmdline::Cmdline;
-use crate::config::{Config, Source};
+use crate::config::{Config, Overrides, Source};
 use crate::deployment::Deployment;
-use crate::error::{Class, Error, Result, printable};
+use crate::error::{Error, Result, printable};
 use crate::keyfile::KeyFile;
 use crate::mountinfo::{self, Mount};
 use crate::name::Name;
 use crate::run::unfinished::MountId;
-use crate::survey::{Listed, Survey};
+use crate::survey::{FoundLink, Listed, Survey};
 use crate::sysroot::Sysroot;
+use advice::Advice;
 use log::LevelFilter;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long deployments are looked at. A hostile disk has some that take seconds each.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything there is to say.
 #[derive(Debug, Default)]
@@ -26,13 +31,19 @@ pub struct Explanation {
     asked: Vec<Asked>,
     /// Why what was asked for is refused, if it is.
     refusal: Option<Error>,
+    /// It was said already.
+    told: bool,
+    /// What happens in place of what was asked for.
+    remarks: Vec<String>,
+    /// The disk was looked at.
+    looked: bool,
     /// The physical root.
     root: Option<Mount>,
     deployments: Vec<Row>,
-    links: Links,
+    links: Vec<FoundLink>,
     /// There are more deployments or links than were looked at.
     more: bool,
-    advice: Vec<String>,
+    advice: Option<Advice>,
 }
 
 /// A setting, and where it comes from.
@@ -52,56 +63,94 @@ struct Row {
     same_kernel: Option<bool>,
     /// It is what was asked for.
     asked: bool,
-    /// Why it cannot be booted.
-    problem: Option<Error>,
+    verdict: Verdict,
 }
 
-/// Boot links: how many there are of the two boot versions, and how many of them lead nowhere.
-#[derive(Debug, Default)]
-struct Links {
-    count: [usize; 2],
-    dangling: [usize; 2],
+/// Whether a deployment can be booted.
+#[derive(Debug)]
+enum Verdict {
+    Yes,
+    No(Error),
+    /// There was no time to look, or the configuration cannot be read.
+    Unknown,
+}
+
+/// The explanation of a refusal.
+pub fn refusal(cmdline: &Cmdline, path: &Path, error: Error) -> Explanation {
+    let level = log::max_level();
+    log::set_max_level(LevelFilter::Off);
+    let mut explanation = Explanation { refusal: Some(error), told: true, ..Explanation::default() };
+    // What it meets is what was refused already.
+    let _ = explanation.look(cmdline, path);
+    log::set_max_level(level);
+    explanation
+}
+
+/// The same at any other time; warnings are those of a boot.
+pub fn explain(cmdline: &Cmdline, path: &Path) -> Explanation {
+    let level = log::max_level();
+    let mut explanation = Explanation::default();
+    explanation.refusal = explanation.look(cmdline, path).err();
+    log::set_max_level(level);
+    explanation
 }
 
 impl Explanation {
-    /// Looks at everything again, since it may have been refused before it was looked at; says nothing
-    /// meanwhile. `refusal`: why, if that is known already.
-    pub fn of(cmdline: &Cmdline, path: &Path, refusal: Option<Error>) -> Explanation {
-        let level = log::max_level();
-        log::set_max_level(LevelFilter::Off);
-        let mut explanation = Explanation { refusal, ..Explanation::default() };
-        if let Err(error) = explanation.look(cmdline, path) {
-            explanation.refusal.get_or_insert(error);
-        }
-        log::set_max_level(level);
-        explanation
-    }
-
     /// Why what was asked for is refused, if it is.
     pub fn refusal(&self) -> Option<&Error> {
         self.refusal.as_ref()
     }
 
+    /// Looks at everything again, since it may have been refused before it was looked at.
+    ///
+    /// # Errors
+    /// That of the boot.
     fn look(&mut self, cmdline: &Cmdline, path: &Path) -> Result<()> {
         let source = Source::read()?;
         self.asked = asked(cmdline, &source);
         let config = Config::parse(cmdline, &source.name, &source.bytes);
         let sysroot = Sysroot::open(path)?;
-        self.root = mount_of(&sysroot);
         let choice = config.as_ref().map_err(Clone::clone).and_then(|config| Choice::of(config, &sysroot));
-        let asked = match &choice {
-            Ok(Some(choice)) => Some(&choice.deployment.facts.name),
-            _ => None,
-        };
-        let survey = Survey::of(&sysroot);
-        let running = cmdline.booted().map(|link| link.bootcsum);
-        // If the kernel command line names no deployment, or has something else wrong with it, there
-        // still is the file.
+        log::set_max_level(LevelFilter::Off);
+        // If only the kernel command line is wrong, there still is the file.
         let any = || Config::parse(&Cmdline::new("ostree=/none"), &source.name, &source.bytes).ok();
         let usual = config.as_ref().ok().cloned().or_else(any);
+
+        self.gather(cmdline, &sysroot, usual.as_ref(), &choice);
+        let result = self.judge(&sysroot, config, choice);
+        if let Some(refusal) = self.refusal.as_ref().or(result.as_ref().err()) {
+            let disk = advice::Disk { cmdline, source: &source, sysroot: &sysroot, usual: usual.as_ref() };
+            self.advice = advice::advice(&self.deployments, refusal, &disk);
+        }
+        result
+    }
+
+    /// Everything that is on the disk.
+    fn gather(
+        &mut self,
+        cmdline: &Cmdline,
+        sysroot: &Sysroot,
+        usual: Option<&Config>,
+        choice: &Result<Option<Choice>>,
+    ) {
+        let start = Instant::now();
+        self.looked = true;
+        self.root = mount_of(sysroot);
+        let asked = choice.as_ref().ok().and_then(Option::as_ref).map(|choice| {
+            self.remarks.extend(choice.instead.as_ref().map(|instead| instead.text()));
+            choice.deployment.facts.name.clone()
+        });
+        if let Ok(None) = choice {
+            self.remarks.push("it is the root here already".into());
+        }
+        let survey = Survey::of(sysroot);
+        let running = cmdline.booted().map(|link| link.bootcsum);
         let row = |listed: Listed| Row {
-            problem: problem(usual.as_ref(), &sysroot, &listed.name),
-            asked: asked == Some(&listed.name),
+            verdict: match usual {
+                Some(config) if start.elapsed() < PATIENCE => verdict(config, sysroot, &listed.name),
+                _ => Verdict::Unknown,
+            },
+            asked: asked.as_ref() == Some(&listed.name),
             same_kernel: match (&listed.link, &running) {
                 (Some(link), Some(running)) => Some(link.bootcsum == *running),
                 _ => None,
@@ -110,47 +159,56 @@ impl Explanation {
             version: listed.version,
             link: listed.link,
         };
-        for listing in &survey.links {
-            let Some(version) =
-                ["boot.0", "boot.1"].iter().position(|v| v.as_bytes() == listing.link.version)
-            else {
-                continue;
-            };
-            self.links.count[version] += 1;
-            self.links.dangling[version] += usize::from(listing.name.is_none());
-        }
-        self.more = survey.more;
         self.deployments = survey.deployments.into_iter().map(row).collect();
-        let mut row = self.deployments.iter_mut().find(|row| row.asked);
-        if let Some(row) = &mut row
-            && row.problem.is_none()
+        self.links = survey.links;
+        self.more = survey.more;
+        // What is wrong with it may have been found when it was mounted.
+        if let (Some(row), Some(refusal)) = (self.deployments.iter_mut().find(|row| row.asked), &self.refusal)
+            && refusal.class().is_about_the_deployment()
         {
-            // What is wrong with it was found when it was mounted.
-            row.problem = self.refusal.clone();
+            row.verdict = Verdict::No(refusal.clone());
         }
-        let of_the_asked = row.and_then(|row| row.problem.clone());
-        let result = config.and(choice.map(|_| ())).and(of_the_asked.map_or(Ok(()), Err));
-        let refusal = self.refusal.as_ref().or(result.as_ref().err());
-        let another_helps = refusal
-            .is_some_and(|error| error.class() == Class::Cmdline || error.class().is_about_the_deployment());
-        if let Some(usual) = usual.filter(|_| another_helps) {
-            self.advice = advice::advice(self, &usual, &sysroot);
+    }
+
+    /// Whether the boot would be refused.
+    fn judge(
+        &mut self,
+        sysroot: &Sysroot,
+        config: Result<Config>,
+        choice: Result<Option<Choice>>,
+    ) -> Result<()> {
+        let config = config?;
+        let chosen = choice.as_ref().ok().and_then(Option::as_ref).map(|choice| &choice.deployment);
+        let error = match (&choice, self.deployments.iter().find(|row| row.asked)) {
+            (Err(error), _) => error.clone(),
+            (Ok(_), Some(Row { verdict: Verdict::No(error), .. })) => error.clone(),
+            _ => return Ok(()),
+        };
+        let failed = chosen.map(|deployment| &deployment.facts.name);
+        for other in Choice::others(&config, sysroot, failed, &error) {
+            let name = &other.deployment.facts.name;
+            if let Verdict::Yes = verdict(&config, sysroot, name) {
+                self.remarks.push(format!("{}: falls back to {name}", error.summary()));
+                return Ok(());
+            }
         }
-        result
+        Err(error)
     }
 }
 
 /// What the file and the kernel arguments say, the arguments first.
 fn asked(cmdline: &Cmdline, source: &Source) -> Vec<Asked> {
+    let overrides = Config::overrides(source);
     let mut asked = Vec::new();
     for (name, value) in cmdline.arguments() {
-        let ours = name == b"ostree"
-            || name == b"androidboot.slot_suffix"
-            || name.starts_with(b"ostree.prepare-root.");
-        if ours {
-            let value = value.map_or(String::new(), |value| format!("={}", printable(value)));
-            asked.push(Asked { setting: printable(name) + &value, source: "kernel argument".into() });
+        let link = name == b"ostree" || name == b"androidboot.slot_suffix";
+        if !link && !name.starts_with(b"ostree.prepare-root.") {
+            continue;
         }
+        let value = value.map_or(String::new(), |value| format!("={}", printable(value)));
+        let ignored = overrides == Overrides::None && name != b"ostree";
+        let source = if ignored { "kernel argument, ignored" } else { "kernel argument" };
+        asked.push(Asked { setting: printable(name) + &value, source: source.into() });
     }
     if let Ok(file) = KeyFile::parse(&source.bytes) {
         asked.extend(file.entries().map(|entry| Asked {
@@ -166,14 +224,14 @@ fn asked(cmdline: &Cmdline, source: &Source) -> Vec<Asked> {
     asked
 }
 
-/// Why the deployment cannot be booted; nothing if that is not known.
-fn problem(config: Option<&Config>, sysroot: &Sysroot, name: &Name) -> Option<Error> {
-    let config = config?;
+fn verdict(config: &Config, sysroot: &Sysroot, name: &Name) -> Verdict {
     match Deployment::open(config, sysroot, name) {
-        Ok(Some(deployment)) => Candidate::of(config, sysroot, &deployment).err(),
+        Ok(Some(deployment)) => Candidate::of(config, sysroot, &deployment)
+            .and_then(|candidate| candidate.look_for_sources(sysroot))
+            .map_or_else(Verdict::No, |()| Verdict::Yes),
         // It is the root already.
-        Ok(None) => None,
-        Err(error) => Some(error),
+        Ok(None) => Verdict::Yes,
+        Err(error) => Verdict::No(error),
     }
 }
 

@@ -10,6 +10,7 @@
 
 use crate::lookup;
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The name in front of every line.
 const NAME: &str = "ostree-prepare-root";
@@ -37,6 +38,14 @@ pub fn level(value: &[u8]) -> Option<LevelFilter> {
     }
 }
 
+/// Whether the kernel log is left alone.
+static KEPT_OUT: AtomicBool = AtomicBool::new(false);
+
+/// Nothing goes to the kernel log any more: what is said is an answer, and no event of this boot.
+pub fn keep_out() {
+    KEPT_OUT.store(true, Ordering::Relaxed);
+}
+
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
@@ -50,6 +59,9 @@ impl Log for Logger {
         if record.level() <= Level::Warn {
             // Not eprintln!, which panics when the console fails.
             let _ = lookup::write_all(rustix::stdio::stderr(), format!("{NAME}: {text}\n").as_bytes());
+        }
+        if KEPT_OUT.load(Ordering::Relaxed) {
+            return;
         }
         for line in lines(&text) {
             // A process without the right to log (a dry run by a user) has standard error and its

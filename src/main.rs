@@ -10,11 +10,10 @@ use prepare_root::choice::Choice;
 use prepare_root::cmdline::Cmdline;
 use prepare_root::config::{Config, Overrides};
 use prepare_root::error::{Class, Error, Result};
-use prepare_root::explain::Explanation;
 use prepare_root::options::{self, Invocation, Options};
 use prepare_root::run::Lock;
 use prepare_root::sysroot::Sysroot;
-use prepare_root::{booted, journal, keyfile, kmsg, lookup, mount, plan};
+use prepare_root::{booted, explain, journal, keyfile, kmsg, lookup, mount, plan};
 use rustix::io::Errno;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
@@ -45,7 +44,7 @@ fn answer(invocation: Invocation, start: Instant) -> Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
-        Invocation::Explain(options) => return explain(&options),
+        Invocation::Explain(options) => return explain_only(&options),
         Invocation::Prepare(options) => return prepare_or_explain(&options, start),
     }
     Ok(ExitCode::SUCCESS)
@@ -59,31 +58,22 @@ fn prepare_or_explain(options: &Options, start: Instant) -> Result<ExitCode> {
         Err(error) if options.dry_run || error.class() == Class::Permission => Err(error),
         Err(error) => {
             log::error!("{error}");
-            let explanation = Explanation::of(&cmdline, &options.sysroot, Some(error.clone()));
+            let explanation = explain::refusal(&cmdline, &options.sysroot, error.clone());
+            // However little is to be logged.
+            log::set_max_level(log::max_level().max(log::LevelFilter::Warn));
             log::warn!("{}", explanation.text());
             Ok(ExitCode::from(error.class() as u8))
         }
     }
 }
 
-/// The same explanation at any other time. The exit status tells whether a boot would be refused.
-fn explain(options: &Options) -> Result<ExitCode> {
+/// The same explanation at any other time. The exit status is that of the boot.
+fn explain_only(options: &Options) -> Result<ExitCode> {
+    kmsg::keep_out();
     let cmdline = read_cmdline(options.cmdline.as_deref())?;
-    let explanation = Explanation::of(&cmdline, &options.sysroot, None);
-    if options.json {
-        print(&(explanation.json() + "\n"));
-    } else {
-        print(&explanation.text());
-    }
-    Ok(match explanation.refusal() {
-        None => ExitCode::SUCCESS,
-        Some(error) => {
-            if !options.json {
-                print(&format!("It would be refused:\n  {}\n", error.summary()));
-            }
-            ExitCode::from(error.class() as u8)
-        }
-    })
+    let explanation = explain::explain(&cmdline, &options.sysroot);
+    print(&(if options.json { explanation.json() } else { explanation.text() } + "\n"));
+    Ok(explanation.refusal().map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.class() as u8)))
 }
 
 fn prepare(options: &Options, cmdline: &Cmdline, start: Instant) -> Result<()> {

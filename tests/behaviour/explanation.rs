@@ -113,10 +113,9 @@ fn fits(edits: &[Edit]) -> Result<()> {
 
 fn fit(text: &str) -> Result<()> {
     // Neither what is to be typed nor the message may be cut off. They go on in the next row.
-    let whole = |line: &str| line.trim_start().starts_with("ostree");
-    let shown = text.split("It would be refused:\n").next().unwrap_or(text);
+    let whole = |line: &str| line.starts_with("    ostree");
     let long = |line: &&str| line.chars().count() > COLUMNS && !whole(line);
-    same("lines that are too long", &[], &shown.lines().filter(long).collect::<Vec<_>>())?;
+    same("lines that are too long", &[], &text.lines().filter(long).collect::<Vec<_>>())?;
     let rows: usize = text.lines().map(|line| line.chars().count().div_ceil(COLUMNS).max(1)).sum();
     if rows <= LINES { Ok(()) } else { Err(format!("{rows} rows:\n{text}")) }
 }
@@ -132,13 +131,22 @@ fn members() -> Result<()> {
     let ran = explained(&scene, true)?;
     exited(&ran, 8)?;
     let json = parsed(&ran)?;
-    let all = ["asked", "refusal", "physical-root", "deployments", "more", "advice"];
+    let all = ["asked", "remarks", "refusal", "physical-root", "deployments", "boot-links", "more", "advice"];
     same("members", &all, &keys(&json)?)?;
     same("of asked", &["setting", "source"], &keys(&json["asked"][0])?)?;
     same("of refusal", &["exit-status", "message", "hint"], &keys(&json["refusal"])?)?;
     same("of physical-root", &["source", "mounted", "type", "options"], &keys(&json["physical-root"])?)?;
-    let deployment =
-        ["index", "stateroot", "deployment", "version", "boot-link", "same-kernel", "asked-for", "problem"];
+    let deployment = [
+        "index",
+        "stateroot",
+        "deployment",
+        "version",
+        "boot-link",
+        "same-kernel",
+        "asked-for",
+        "usable",
+        "problem",
+    ];
     let deployments = json["deployments"].as_array().context("find the deployments")?;
     same("deployments", &[2], &[deployments.len()])?;
     for (index, found) in deployments.iter().enumerate() {
@@ -148,6 +156,7 @@ fn members() -> Result<()> {
         let asked = found["boot-link"].as_str() == Some(scene.names(0).0);
         same("asked for", &[asked], &[found["asked-for"].as_bool().unwrap_or(!asked)])?;
         same("has a problem", &[asked], &[found["problem"].is_string()])?;
+        same("is usable", &[!asked], &[found["usable"].as_bool().unwrap_or(asked)])?;
     }
     same("exit status in it", &[8], &[json["refusal"]["exit-status"].as_i64().unwrap_or(-1)])?;
     same("mounted", &[SYSROOT], &[json["physical-root"]["mounted"].as_str().unwrap_or_default()])?;
@@ -277,7 +286,7 @@ fn no_deployment() -> Result<()> {
     }
     let ran = explained(&scene, false)?;
     exited(&ran, 7)?;
-    for says in ["  no deployment\n", "boot links: no boot.0; no boot.1", "is it the right one? see root="] {
+    for says in ["  no deployment\n", "boot links: no boot.0; no boot.1", "is it the right one? See root="] {
         same(says, &[true], &[ran.stdout.contains(says)])?;
     }
     let json = parsed(&explained(&scene, true)?)?;
@@ -325,14 +334,11 @@ fn no_proc() -> Result<()> {
     Ok(())
 }
 
-/// What only mounting shows.
-const SEEN_LATER: [&str; 2] = ["no repository for the image", "no /boot to mount"];
-
 /// The exit status of `--explain` is that of a boot.
 fn same_status(name: &str) -> Result<()> {
     let (scene, status) = refusals::scene(name)?;
     // To say what is wrong needs no rights.
-    let status = if SEEN_LATER.contains(&name) || status == 3 { 0 } else { status };
+    let status = if status == 3 { 0 } else { status };
     exited(&explained(&scene, false)?, status)?;
     let json = explained(&scene, true)?;
     exited(&json, status)?;
@@ -390,12 +396,6 @@ const DAMAGES: &[Damage] = &[
         advises: INDEX,
     },
     Damage {
-        name: "an unknown value",
-        disk: TWO,
-        harm: |scene| scene.cmdline += " ostree.prepare-root.composefs=perhaps",
-        advises: INDEX,
-    },
-    Damage {
         name: "locked, no usr",
         disk: TWO,
         harm: |scene| {
@@ -431,13 +431,13 @@ impl Damage {
         (self.harm)(&mut scene);
         let mut sandbox = scene.sandbox(false)?;
         let busybox = format!("{HOST_USR}/bin/busybox");
-        // "Set": in the place of what is there; "add": to it.
         let script = format!(
             "if {PRODUCT} {SYSROOT} '{0}' 2> /tmp/said; then exit 90; fi\n\
-             typed=$({busybox} sed -n '/What to do:/,$s/^  *\\(ostree[^ ]*=[^ ]*\\)$/\\1/p' /tmp/said)\n\
+             typed=$({busybox} sed -n '/What to do:/,$s/^    \\(ostree[^ ]*=[^ ]*\\)$/\\1/p' /tmp/said)\n\
              echo \"$typed\"\n\
              cmdline='{0}'\n\
-             case $typed in ostree=*) cmdline=$(echo \"$cmdline\" | {busybox} sed 's/ostree=[^ ]*//') ;; esac\n\
+             if {busybox} grep -q 'in place of' /tmp/said\n\
+             then cmdline=$(echo \"$cmdline\" | {busybox} sed \"s/${{typed%%=*}}=[^ ]*//\")\nfi\n\
              exec {PRODUCT} {SYSROOT} \"$cmdline $typed\"",
             scene.cmdline
         );

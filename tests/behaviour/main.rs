@@ -4,7 +4,9 @@
 
 mod composefs;
 mod explanation;
+mod hostile;
 mod injections;
+mod races;
 mod recovery;
 mod refusals;
 mod runs;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         trials.extend(spellings::spellings());
         trials.extend(refusals::refusals());
         trials.extend(recovery::recovery());
+        trials.extend(hostile::hostile());
         trials.extend(usage::usage());
         trials.extend(runs::runs());
         trials.extend(composefs::composefs());
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         trials.extend(explanation::explanation());
         trials.extend(troubleshooting::troubleshooting());
         trials.extend(injections::injections());
+        trials.extend(races::races());
         trials
     })
 }

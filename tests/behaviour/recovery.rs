@@ -104,7 +104,7 @@ const RECOVERIES: &[Recovery] = &[
             scene.link(&other, 1);
         },
         end: Refused(7),
-        says: &["there is no such link", "ostree.prepare-root.deployment=0"],
+        says: &["there is no such link", "    ostree.prepare-root.deployment="],
     },
     Recovery {
         name: "stale boot link to another kernel",
@@ -172,7 +172,7 @@ const RECOVERIES: &[Recovery] = &[
         name: "usr is missing",
         scene: |scene| scene.remove(0, "usr"),
         end: Refused(8),
-        says: &["/usr of the deployment is missing", "ostree.prepare-root.deployment=1"],
+        says: &["/usr of the deployment is missing", "    ostree.prepare-root.deployment="],
     },
     Recovery {
         name: "usr is missing, fallback",

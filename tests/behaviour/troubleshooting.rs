@@ -164,7 +164,7 @@ const ENTRIES: &[Entry] = &[
         In(second_deployment),
     ),
     entry("follow LINK: I/O error (EIO)", 6, Failing("openat2", "EIO", plain)),
-    entry("look for /DIRECTORY in the deployment: ...", 6, Failing("openat2", "EIO", plain)),
+    entry("look for /DIRECTORY in the deployment: ...", 8, Failing("openat2", "EIO", plain)),
     entry(
         "read ostree/repo/config: ...: taking [sysroot] readonly there as not set",
         0,
@@ -354,7 +354,7 @@ const ENTRIES: &[Entry] = &[
     entry("open the directory of SYSROOT: ...", 10, Failing("openat", "EIO", not_beneath)),
     entry("make a copy of SYSROOT: ...", 10, Failing("open_tree", "EIO", not_beneath)),
     entry("keep a copy of SYSROOT: ...", 10, Failing("move_mount", "EIO", not_beneath)),
-    entry("detach SYSROOT: ...", 10, Failing("umount2", "EBUSY", not_beneath)),
+    entry("detach SYSROOT: ...", 10, FailingOn("umount2", "EBUSY", not_beneath)),
     entry("mount the new root at SYSROOT: ...", 10, Failing("move_mount", "EIO", not_beneath)),
     entry("open the directory ... of a writable layer: ...", 10, Failing("openat2", "EIO", forgetful)),
     entry(
@@ -365,7 +365,8 @@ const ENTRIES: &[Entry] = &[
     entry("copy PATH to the new /var: ...", 10, In(small_var)),
     entry("create /run/...: ...", 11, Failing("mkdir,mkdirat", "ENOSPC", plain)),
     entry("write /run/...: ...", 11, Failing("write", "ENOSPC", plain)),
-    entry("remove /run/ostree/prepare-root.json: ...", 11, Failing("unlink,unlinkat", "EROFS", plain)),
+    entry("keep /run/...: ...", 11, In(|| on_disk(Edit::Directory("/run/ostree-booted".into())))),
+    entry("lock /run: ...", 11, Failing("flock", "ENOLCK", plain)),
     entry("remove /run/ostree/.private/unfinished: ...", 0, Failing("unlink,unlinkat", "EROFS", plain)),
     entry("open /run/ostree/...: ...", 11, Failing("openat", "EIO", forgetful)),
     entry(
@@ -385,11 +386,20 @@ const ENTRIES: &[Entry] = &[
         FailingOn("move_mount", "EIO", not_beneath),
     ),
     entry("return to the mount namespace of the caller: ...", 12, FailingOn("setns", "EPERM", in_namespace)),
-    entry("look for the root that an interrupted run made: ...", 12, In(|| interrupted("root 1 2 3\n"))),
+    entry(
+        "look for the root that an interrupted run made: ...",
+        12,
+        Failing("openat", "EIO", || interrupted("at 2f\nroot 1 2 3\n")),
+    ),
+    entry(
+        "write down what to do about an interrupted run: ...",
+        12,
+        Failing("write", "ENOSPC", || interrupted("root 1 2 3\n")),
+    ),
     entry(
         "put back the physical root that an interrupted run took off: ...",
         12,
-        In(|| interrupted("directory /run/none\n")),
+        Failing("openat", "EIO", || interrupted("directory /run/none\n")),
     ),
     entry("an earlier run was interrupted: finished what it began", 0, AfterKill("unlink,unlinkat")),
     entry("an earlier run was interrupted: took back what it had made", 0, AfterKill("open_tree")),
@@ -812,8 +822,8 @@ fn not_started() -> Result<()> {
     let unit = include_str!("../../dracut/40ostree/ostree-prepare-root.service");
     let hook = include_str!("../../dracut/40ostree/boot-ostree-deployment.sh");
     let conditions = [
-        unit.lines().any(|line| line == "ConditionKernelCommandLine=ostree"),
-        hook.contains("\nif getarg ostree > /dev/null; then\n"),
+        unit.lines().any(|line| line == "ConditionKernelCommandLine=|ostree"),
+        hook.contains("\nif getarg ostree > /dev/null || getarg ostree.prepare-root.deployment"),
     ];
     same("conditions", &[true, true], &conditions)
 }

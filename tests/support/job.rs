@@ -1,6 +1,7 @@
 //! The test binary as its own child: one process, and one mount namespace, for one task.
 
 use super::failure::{Context, Result};
+use super::race::{Ends, Race};
 use super::sandbox::{Outcome, Sandbox};
 use super::sysroots::Recipe;
 use serde::de::DeserializeOwned;
@@ -15,6 +16,7 @@ const MARK: &str = "PREPARE_ROOT_TEST_CHILD";
 enum Job {
     Run(Box<Sandbox>),
     Make(Recipe),
+    Race(Box<Race>),
 }
 
 /// In a child, carries its task out. In the parent, `None`.
@@ -24,6 +26,7 @@ pub fn child() -> Option<ExitCode> {
         serde_json::from_reader(std::io::stdin()).context("read the task").and_then(|job| match job {
             Job::Run(sandbox) => sandbox.enter().and_then(|outcome| to_json(&outcome)),
             Job::Make(recipe) => recipe.carry_out().and_then(|()| to_json(&())),
+            Job::Race(race) => race.carry_out().and_then(|ends| to_json(&ends)),
         });
     match result {
         Ok(answer) => {
@@ -49,6 +52,11 @@ pub fn run(sandbox: Sandbox) -> Result<Outcome> {
 /// Makes a disk image, in a child.
 pub fn make(recipe: Recipe) -> Result<()> {
     start(&Job::Make(recipe))
+}
+
+/// Runs a program again and again while its disk changes, in a child.
+pub fn race(race: Race) -> Result<Ends> {
+    start(&Job::Race(Box::new(race)))
 }
 
 fn start<T: DeserializeOwned>(job: &Job) -> Result<T> {

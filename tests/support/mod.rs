@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod mounts;
 pub mod product;
 pub mod promises;
+pub mod race;
 pub mod random;
 pub mod reference;
 pub mod sandbox;

@@ -21,7 +21,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than any run takes on a busy machine. A program that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,8 +97,16 @@ pub enum Edit {
     Fifo(String),
     /// Removes a file or a whole directory.
     Remove(String),
+    /// Makes a node of `/dev/zero`, in place of whatever is there.
+    Endless(String),
+    /// Makes a file of that many bytes, all of them holes, in place of whatever is there.
+    Sparse(String, u64),
+    /// Makes as many links to the text, called by numbers, in a directory of a file system of its own.
+    Links(String, u32, String),
     /// Mounts an empty tmpfs.
     Tmpfs(String),
+    /// Mounts a `/proc`.
+    Proc(String),
 }
 
 /// One run of a program.
@@ -131,6 +139,8 @@ pub struct Outcome {
 pub struct Ran {
     /// Exit status; `None` if a signal ended it.
     pub status: Option<i32>,
+    /// How long it took.
+    pub time: Duration,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
@@ -176,6 +186,18 @@ impl Sandbox {
     /// Builds the sandbox around this process, which must have a single thread, and runs what is to
     /// be run.
     pub fn enter(&self) -> Result<Outcome> {
+        self.build()?;
+        if self.shared {
+            set_propagation("/", MsFlags::MS_SHARED)?;
+        }
+        let peer = Peer::start()?;
+        let before = State::now(&peer)?;
+        let runs = self.runs.iter().map(|run| self.run(run, &peer)).collect::<Result<_>>()?;
+        Ok(Outcome { before, runs })
+    }
+
+    /// Builds the sandbox around this process; nothing in it is shared yet.
+    pub fn build(&self) -> Result<()> {
         initramfs(&self.base, &self.usr)?;
         bind(&self.product, &self.base.join(PRODUCT.trim_start_matches('/')), true)?;
         self.mount_ground()?;
@@ -189,16 +211,7 @@ impl Sandbox {
             bind(Path::new("/usr"), &self.base.join(HOST_USR.trim_start_matches('/')), false)?;
         }
         pivot(&self.base)?;
-        for edit in &self.edits {
-            edit.carry_out()?;
-        }
-        if self.shared {
-            set_propagation("/", MsFlags::MS_SHARED)?;
-        }
-        let peer = Peer::start()?;
-        let before = State::now(&peer)?;
-        let runs = self.runs.iter().map(|run| self.run(run, &peer)).collect::<Result<_>>()?;
-        Ok(Outcome { before, runs })
+        self.edits.iter().try_for_each(Edit::carry_out)
     }
 
     fn mount_ground(&self) -> Result<()> {
@@ -227,11 +240,14 @@ impl Sandbox {
         if run.nobody {
             command.uid(NOBODY).gid(NOBODY);
         }
+        let start = Instant::now();
         let (status, stdout, stderr) = finish(&mut command)?;
+        let time = start.elapsed();
         let files =
             self.collect.iter().filter_map(|path| Some((path.clone(), fs::read_to_string(path).ok()?)));
         Ok(Ran {
             status,
+            time,
             stdout,
             stderr,
             after: State::now(peer)?,
@@ -242,7 +258,7 @@ impl Sandbox {
 }
 
 /// Runs a program to its end, or as long as [`PATIENCE`] lasts.
-fn finish(command: &mut Command) -> Result<(Option<i32>, String, String)> {
+pub fn finish(command: &mut Command) -> Result<(Option<i32>, String, String)> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -320,12 +336,14 @@ pub fn pivot(base: &Path) -> Result<()> {
     std::env::set_current_dir("/").context("enter /")
 }
 
-fn set_propagation(place: &str, propagation: MsFlags) -> Result<()> {
+/// Sets it for the mount and all below it.
+pub fn set_propagation(place: &str, propagation: MsFlags) -> Result<()> {
     mount(None::<&str>, place, None::<&str>, propagation | MsFlags::MS_REC, None::<&str>)
         .context(format!("set the propagation of {place}"))
 }
 
-fn mount_new(kind: &str, place: &Path, options: &str) -> Result<()> {
+/// Mounts a new file system.
+pub fn mount_new(kind: &str, place: &Path, options: &str) -> Result<()> {
     fs::create_dir_all(place).context(format!("make {}", place.display()))?;
     mount(Some(kind), place, Some(kind), MsFlags::empty(), Some(options))
         .context(format!("mount {kind} on {}", place.display()))
@@ -377,7 +395,27 @@ impl Edit {
                 remove(path)?;
                 nix::unistd::mkfifo(path.as_str(), Mode::S_IRWXU).context(format!("make the FIFO {path}"))
             }
+            Edit::Endless(path) => {
+                remove(path)?;
+                mknod(path.as_str(), SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 5))
+                    .context(format!("make the device {path}"))
+            }
+            Edit::Sparse(path, size) => {
+                Edit::File(path.clone(), Vec::new()).carry_out()?;
+                let file = fs::File::options().write(true).open(path);
+                file.and_then(|file| file.set_len(*size)).context(format!("make {path} large"))
+            }
+            Edit::Links(folder, count, text) => {
+                mount_new("tmpfs", Path::new(folder), "nr_inodes=0")?;
+                let path = |number| format!("{folder}/{number}");
+                symlink(text, path(0)).context(format!("link {folder}/0"))?;
+                // More names of the same link: a tenth of the memory.
+                (1..*count)
+                    .try_for_each(|number| fs::hard_link(path(0), path(number)))
+                    .context(format!("make links in {folder}"))
+            }
             Edit::Tmpfs(path) => mount_new("tmpfs", Path::new(path), ""),
+            Edit::Proc(path) => mount_new("proc", Path::new(path), ""),
             Edit::Remove(path) => {
                 fs::symlink_metadata(path).context(format!("find {path}"))?;
                 remove(path)
@@ -397,11 +435,16 @@ fn remove(path: &str) -> Result<()> {
 
 impl State {
     fn now(peer: &Peer) -> Result<State> {
-        let mut run = Vec::new();
-        list(Path::new("/run"), &mut run)?;
-        run.sort();
-        Ok(State { mounts: Mounts::read("/proc/self/mountinfo")?, peer: peer.mounts()?, run })
+        Ok(State { mounts: Mounts::read("/proc/self/mountinfo")?, peer: peer.mounts()?, run: run_files()? })
     }
+}
+
+/// Everything in `/run`: path, type, mode, owner, contents.
+pub fn run_files() -> Result<Vec<String>> {
+    let mut run = Vec::new();
+    list(Path::new("/run"), &mut run)?;
+    run.sort();
+    Ok(run)
 }
 
 fn list(path: &Path, out: &mut Vec<String>) -> Result<()> {
