@@ -57,5 +57,6 @@ install:
 	install -m 0755 dracut/40ostree/*.sh $(LIBDIR)/dracut/modules.d/40ostree/
 	install -m 0644 dracut/40ostree/*.service $(LIBDIR)/dracut/modules.d/40ostree/
 	install -D -m 0644 dracut/50-prepare-root.conf $(LIBDIR)/dracut/dracut.conf.d/50-prepare-root.conf
+	install -D -m 0644 docs/troubleshooting.md $(DESTDIR)/usr/share/doc/prepare-root/troubleshooting.md
 	install -D -m 0644 docs/ostree-prepare-root.8 $(MANDIR)/man8/ostree-prepare-root.8
 	install -D -m 0644 docs/prepare-root.conf.5 $(MANDIR)/man5/prepare-root.conf.5

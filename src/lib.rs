@@ -4,11 +4,13 @@
 //!
 //! | verb     | modules                                                | from → to |
 //! |----------|--------------------------------------------------------|-----------|
-//! | read     | [`kernel`], [`options`], [`cmdline`], [`keyfile`], [`config`] | arguments, kernel command line, `prepare-root.conf` → [`config::Config`] |
-//! | resolve  | [`lookup`], [`gvariant`], [`booted`], [`sysroot`], [`deployment`], [`commit`], [`signature`], [`image`] | the disk → [`deployment::Deployment`] with its [`deployment::Facts`], and a verified [`image::Image`] |
-//! | plan     | [`generator`], [`contents`], [`plan`]                         | `(Config, Facts)` → [`plan::Plan`], no system call; settled with what the new root contains |
+//! | read     | [`name`], [`boot_link`], [`selector`], [`kernel`], [`cmdline`], [`keyfile`], [`spelling`], [`config`], [`options`] | arguments, kernel command line, `prepare-root.conf` → [`config::Config`] |
+//! | resolve  | [`lookup`], [`gvariant`], [`booted`], [`sysroot`], [`deployment`], [`commit`], [`survey`], [`choice`], [`signature`], [`image`] | the disk → a [`choice::Choice`] of a [`deployment::Deployment`] with its [`deployment::Facts`], and a verified [`image::Image`] |
+//! | plan     | [`generator`], [`contents`], [`plan`], [`candidate`]          | `(Config, Facts)` → [`plan::Plan`], no system call; settled with what the new root contains |
 //! | apply    | [`run`], [`seed`], [`mount`]                                  | the plan → mounts and files under `/run`, all or nothing |
 //! | announce | [`journal`], [`kmsg`]                                         | the journal's structured message, the kernel log |
+//!
+//! [`explain`] tells why something was refused, and what to do about it; [`mountinfo`] and [`json`] serve it and others.
 //!
 //! [`error`] is used by all of them, and [`syscall`] has what rustix lacks. `ARCHITECTURE.md` tells why it is
 //! built this way.
