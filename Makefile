@@ -10,7 +10,7 @@ MANDIR     = $(DESTDIR)/usr/share/man
 # Everything expects the program below target/.
 unexport CARGO_TARGET_DIR
 
-.PHONY: help build boot test check matrix guests fuzz install dependencies
+.PHONY: help build boot test check matrix guests faults fuzz install dependencies
 
 help:
 	@echo 'make boot      boot a Debian OSTree system in QEMU with our program in its initramfs'
@@ -19,6 +19,7 @@ help:
 	@echo 'make check     the same without QEMU and with a selection of the comparison: minutes'
 	@echo 'make matrix    the QEMU scenarios that make test leaves out'
 	@echo 'make guests    all namespace tests inside Linux 6.1 and 6.12: hours (make test has most)'
+	@echo 'make faults    every system call fails, or the program is killed there: half an hour (make check has a sample)'
 	@echo 'make fuzz      fuzz the parsers and whole disks, SECONDS=600 each (needs cargo-fuzz)'
 	@echo 'make build     the static program: $(BIN)'
 	@echo 'make install   put program, dracut module and manual pages below DESTDIR'
@@ -42,6 +43,9 @@ matrix: dependencies build
 
 guests: dependencies build
 	$(QEMU_TOOL) namespaces all
+
+faults: dependencies build
+	PREPARE_ROOT_FAULTS=all cargo test --quiet --locked --package prepare-root --test faults
 
 SECONDS := 600
 fuzz:

@@ -242,7 +242,7 @@ impl Config {
     ///
     /// # Errors
     /// [`Class::Config`] for a file that cannot be read, has a malformed line or an unknown value, or
-    /// contradicts itself; [`Class::Cmdline`] as [`Cmdline::target`], and for an unknown value of a
+    /// contradicts itself; [`Class::Cmdline`] as [`Cmdline::link`], and for an unknown value of a
     /// kernel argument.
     pub fn read(cmdline: &Cmdline) -> Result<Config> {
         let source = Source::read()?;

@@ -52,8 +52,8 @@ usage: prepare-root-qemu boot [--suite trixie|forky] [--console] [--karg ARGUMEN
        prepare-root-qemu list
 
 boot boots one system and shows what became of it, test judges scenarios, initramfs runs dracut/test.sh with the dracut
-and the kernel of every suite, namespaces runs the tests of tests/compare and tests/behaviour inside Linux 6.1 and 6.12, list
-shows the scenarios.
+and the kernel of every suite, namespaces runs the tests of tests/compare, tests/behaviour and tests/faults inside Linux 6.1
+and 6.12, list shows the scenarios.
 
   --program ours|libostree   whose ostree-prepare-root boots (default: ours)
   --timeout SECONDS          the longest a boot may take (default: 240)

@@ -1,5 +1,5 @@
-//! The namespace tests inside guests: what the sandboxes of tests/compare and tests/behaviour see of a
-//! kernel is the kernel's own doing there, and not what the program is told to do without.
+//! The namespace tests inside guests: what the sandboxes of tests/compare, tests/behaviour and tests/faults
+//! see of a kernel is the kernel's own doing there, and not what the program is told to do without.
 
 use crate::Workshop;
 use crate::bare::Bare;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const KERNELS: [(&str, &str); 2] = [("bookworm", "6.1."), ("trixie", "6.12.")];
 
 /// What guest/tests.sh runs, in this order.
-const RUNS: [&str; 3] = ["compare", "behaviour", "failures"];
+const RUNS: [&str; 3] = ["compare", "behaviour", "faults"];
 
 /// Which of the trials run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ mod tests {
         test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 1.00s\r\n\
         behaviour: exit status 0\r\n\
         test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out; finished in 1.00s\r\n\
-        failures: exit status 0\r\n";
+        faults: exit status 0\r\n";
 
     #[test]
     fn all_passed() {
@@ -168,7 +168,7 @@ mod tests {
             ("behaviour: exit status 0", "behaviour: exit status 101"),
             ("behaviour: exit status 0", ""),
             ("compare: exit status 0", ""),
-            ("failures: exit status 0", ""),
+            ("faults: exit status 0", ""),
             ("test result: ok. 4", "test result: ok! 4"),
             ("test result: ok. 4", "Segmentation fault"),
         ] {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The test binaries, in the order in which they run.
-pub const TESTS: [&str; 2] = ["compare", "behaviour"];
+pub const TESTS: [&str; 3] = ["compare", "behaviour", "faults"];
 
 /// A trial that needs everything there is in the cache of the tests.
 const GREEDY: &str = "signed: all is well: private 7.2";

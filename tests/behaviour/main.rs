@@ -1,11 +1,9 @@
 //! What our program does beyond, and differently from, libostree's: who mounts `/var` and `/boot`,
-//! what it refuses and how it says so, and that a failure at any system call leaves everything as
-//! it was.
+//! what it refuses and how it says so.
 
 mod composefs;
 mod explanation;
 mod hostile;
-mod injections;
 mod races;
 mod recovery;
 mod refusals;
@@ -37,7 +35,6 @@ fn main() -> ExitCode {
         trials.extend(signed::signed());
         trials.extend(explanation::explanation());
         trials.extend(troubleshooting::troubleshooting());
-        trials.extend(injections::injections());
         trials.extend(races::races());
         trials
     })

@@ -7,6 +7,7 @@ use crate::support::sysroots::{Disk, Disks, Kind};
 use crate::support::ways::{WAYS, Way};
 use goblin::elf::Elf;
 use std::path::Path;
+use std::sync::OnceLock;
 
 pub const CONFIG: &str = "/etc/ostree/prepare-root.conf";
 pub const MARKER: &str = "/run/ostree/initramfs-mount-var";
@@ -101,17 +102,19 @@ pub fn one_message(ran: &Ran, says: &[&str]) -> Result<()> {
 
 /// The command that starts the strace of this machine in a sandbox; `None` if it has none.
 pub fn strace() -> Option<Result<Vec<String>>> {
-    let bytes = std::fs::read("/usr/bin/strace").ok()?;
-    let command = || {
-        let elf = Elf::parse(&bytes).context("parse strace")?;
-        let interpreter = Path::new(elf.interpreter.context("find strace's interpreter")?);
-        let interpreter = interpreter.canonicalize().context("find strace's interpreter")?;
-        let in_sandbox =
-            |path: &Path| path.strip_prefix("/usr").map(|path| format!("{HOST_USR}/{}", path.display()));
-        let interpreter_path = in_sandbox(&interpreter).context("find strace's interpreter in /usr")?;
-        let libraries =
-            in_sandbox(interpreter.parent().unwrap_or(&interpreter)).context("find libraries in /usr")?;
-        Ok(vec![interpreter_path, "--library-path".into(), libraries, format!("{HOST_USR}/bin/strace")])
-    };
-    Some(command())
+    static COMMAND: OnceLock<Option<Result<Vec<String>>>> = OnceLock::new();
+    COMMAND.get_or_init(|| std::fs::read("/usr/bin/strace").ok().map(|elf| in_sandbox(&elf))).clone()
+}
+
+/// Libraries and all are those of the machine.
+fn in_sandbox(strace: &[u8]) -> Result<Vec<String>> {
+    let elf = Elf::parse(strace).context("parse strace")?;
+    let interpreter = Path::new(elf.interpreter.context("find strace's interpreter")?);
+    let interpreter = interpreter.canonicalize().context("find strace's interpreter")?;
+    let in_sandbox =
+        |path: &Path| path.strip_prefix("/usr").map(|path| format!("{HOST_USR}/{}", path.display()));
+    let interpreter_path = in_sandbox(&interpreter).context("find strace's interpreter in /usr")?;
+    let libraries =
+        in_sandbox(interpreter.parent().unwrap_or(&interpreter)).context("find libraries in /usr")?;
+    Ok(vec![interpreter_path, "--library-path".into(), libraries, format!("{HOST_USR}/bin/strace")])
 }

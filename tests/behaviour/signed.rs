@@ -8,81 +8,11 @@ use crate::support::job;
 use crate::support::kernel;
 use crate::support::promises::{exited, nothing_changed, same};
 use crate::support::sandbox::{Edit, Run, SYSROOT, Sandbox};
-use crate::support::signer::Signer;
+use crate::support::signed::{BASE, CONFIGURATION, KEYS, Signed, measured, object};
 use crate::support::trials::ignorable;
 use libtest_mimic::{Completion, Trial};
-use prepare_root::commit::Commit;
-use std::sync::OnceLock;
 
 use crate::setting::*;
-
-/// Without the link to the device of the root: to look for that would be another ioctl. And without
-/// reading a file of the root to see who mounts `/boot`: it has no digest.
-const SIGNED: &str = "[composefs]\nenabled=signed\n[systemd]\nvolatile-root=false\n[boot]\nmount=false\n";
-const KEYS: &str = "/etc/ostree/initramfs-root-binding.key";
-
-/// What a signature consists of, on the disk with one deployment.
-struct Signed {
-    /// Two public keys, each a line in base64.
-    keys: [String; 2],
-    checksum: String,
-    commit: Vec<u8>,
-    /// The signature by the first key.
-    commitmeta: Vec<u8>,
-    /// The digest of the image in the commit.
-    digest: [u8; 32],
-    /// Signatures by the first key, by nobody and by the second key.
-    littered: Vec<u8>,
-    /// Another commit, signed by the first key, which names no digest; and its signature.
-    undigested: [Vec<u8>; 2],
-    /// Another commit, as bootc makes it on the machine, with [`BASE`] as its parent.
-    imported: Vec<u8>,
-}
-
-/// The name under which the signed commit is kept for bootc's.
-const BASE: &str = "abababababababababababababababababababababababababababababababab";
-
-impl Signed {
-    fn get() -> Result<&'static Signed> {
-        static SIGNED: OnceLock<Result<Signed>> = OnceLock::new();
-        SIGNED.get_or_init(Signed::make).as_ref().map_err(Clone::clone)
-    }
-
-    fn make() -> Result<Signed> {
-        let disk = disk()?;
-        let name = disk.deployments[0].rsplit('/').next().context("name the deployment")?;
-        let checksum = name.split('.').next().context("name the commit")?.to_owned();
-        let commit =
-            std::fs::read(disk.mounted.join(object(&checksum, "commit"))).context("read the commit")?;
-        let digest = Commit::parse(&commit).and_then(|commit| commit.composefs_digest());
-        let signer = Signer::new()?;
-        let (first, second) = (signer.key("first")?, signer.key("second")?);
-        let imported = signer.commit(&[("ostree.container.image-config", "'{}'")], Some(BASE))?;
-        signer.import(&checksum, &commit)?;
-        const PLACE: &str = "ostree.sign.ed25519";
-        signer.sign(&checksum, "first", PLACE)?;
-        let commitmeta = signer.object(&checksum, "commitmeta")?;
-        signer.litter(&checksum, b"litter", PLACE)?;
-        signer.sign(&checksum, "second", PLACE)?;
-        let undigested = signer.commit(&[("version", "'1'")], None)?;
-        signer.sign(&undigested, "first", PLACE)?;
-        Ok(Signed {
-            keys: [first, second].map(|key| key.line()),
-            commitmeta,
-            littered: signer.object(&checksum, "commitmeta")?,
-            undigested: [signer.object(&undigested, "commit")?, signer.object(&undigested, "commitmeta")?],
-            digest: digest.context("find the digest in the commit")?,
-            imported: signer.object(&imported, "commit")?,
-            checksum,
-            commit,
-        })
-    }
-}
-
-fn object(checksum: &str, kind: &str) -> String {
-    let (folder, name) = checksum.split_at(2);
-    format!("ostree/repo/objects/{folder}/{name}.{kind}")
-}
 
 /// One disk, and what becomes of it.
 struct Case {
@@ -279,22 +209,17 @@ impl Case {
         let mut sandbox = setting.sandbox(copy()?)?;
         (sandbox.host, sandbox.loop_devices) = (true, true);
         sandbox.edits = scene.edits;
-        sandbox.edits.extend([file(CONFIG, SIGNED), file(KEYS, &scene.keys)]);
+        sandbox.edits.extend([file(CONFIG, CONFIGURATION), file(KEYS, &scene.keys)]);
         let mut put = |kind, bytes: Option<Vec<u8>>| {
             let path = format!("{SYSROOT}/{}", object(&signed.checksum, kind));
             sandbox.edits.extend(bytes.map(|bytes| Edit::File(path, bytes)));
         };
         put("commit", Some(scene.commit));
         put("commitmeta", scene.commitmeta);
-        // The first ioctl is the one that measures: `struct fsverity_digest` with SHA-256, 32 bytes.
-        let answer = match scene.measured {
-            Measured::Error(error) => format!("error={error}"),
-            Measured::Digest(digest) => {
-                let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("retval=0:poke_exit=@arg3=01002000{digest}")
-            }
+        let inject = match scene.measured {
+            Measured::Error(error) => format!("inject=ioctl:error={error}:when=1"),
+            Measured::Digest(digest) => measured(digest),
         };
-        let inject = format!("inject=ioctl:{answer}:when=1");
         let options = ["-f", "-qq", "-o", "/tmp/trace", "-e", &inject].map(str::to_owned);
         let command = [strace, &options, &setting.way.command(&cmdline()?)].concat();
         let look = "grep -c verity=require /proc/self/mountinfo || true";

@@ -2,7 +2,7 @@
 
 use super::failure::{Context, Result};
 use super::race::{Ends, Race};
-use super::sandbox::{Outcome, Sandbox};
+use super::sandbox::{Outcome, Run, Sandbox};
 use super::sysroots::Recipe;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ const MARK: &str = "PREPARE_ROOT_TEST_CHILD";
 #[derive(Serialize, Deserialize)]
 enum Job {
     Run(Box<Sandbox>),
+    Scenes(Box<Sandbox>, Vec<Vec<Run>>),
     Make(Recipe),
     Race(Box<Race>),
 }
@@ -25,6 +26,9 @@ pub fn child() -> Option<ExitCode> {
     let result =
         serde_json::from_reader(std::io::stdin()).context("read the task").and_then(|job| match job {
             Job::Run(sandbox) => sandbox.enter().and_then(|outcome| to_json(&outcome)),
+            Job::Scenes(sandbox, scenes) => {
+                sandbox.enter_for(&scenes).and_then(|outcomes| to_json(&outcomes))
+            }
             Job::Make(recipe) => recipe.carry_out().and_then(|()| to_json(&())),
             Job::Race(race) => race.carry_out().and_then(|ends| to_json(&ends)),
         });
@@ -47,6 +51,11 @@ fn to_json(value: &impl Serialize) -> Result<String> {
 /// Runs what is to be run in `sandbox`, in a child.
 pub fn run(sandbox: Sandbox) -> Result<Outcome> {
     start(&Job::Run(Box::new(sandbox)))
+}
+
+/// Plays these scenes in `sandbox`, in a child.
+pub fn play(sandbox: Sandbox, scenes: Vec<Vec<Run>>) -> Result<Vec<Outcome>> {
+    start(&Job::Scenes(Box::new(sandbox), scenes))
 }
 
 /// Makes a disk image, in a child.

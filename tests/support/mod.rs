@@ -20,6 +20,7 @@ pub mod race;
 pub mod random;
 pub mod reference;
 pub mod sandbox;
+pub mod signed;
 pub mod signer;
 pub mod sysroots;
 pub mod trials;

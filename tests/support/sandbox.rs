@@ -186,18 +186,37 @@ impl Sandbox {
     /// Builds the sandbox around this process, which must have a single thread, and runs what is to
     /// be run.
     pub fn enter(&self) -> Result<Outcome> {
-        self.build()?;
-        if self.shared {
-            set_propagation("/", MsFlags::MS_SHARED)?;
-        }
-        let peer = Peer::start()?;
-        let before = State::now(&peer)?;
-        let runs = self.runs.iter().map(|run| self.run(run, &peer)).collect::<Result<_>>()?;
-        Ok(Outcome { before, runs })
+        self.construct()?;
+        self.play(&self.runs)
+    }
+
+    /// Builds the sandbox once for many scenes, each with its own runs. Every scene has its mounts
+    /// and its `/run` for itself; the rest, such as a [`Ground::Copy`], is the same for all.
+    pub fn enter_for(&self, scenes: &[Vec<Run>]) -> Result<Vec<Outcome>> {
+        self.construct()?;
+        scenes.iter().map(|runs| self.scene(runs)).collect()
+    }
+
+    /// A thread can have a mount namespace of its own, which is made, and goes, much faster than a
+    /// sandbox.
+    fn scene(&self, runs: &[Run]) -> Result<Outcome> {
+        let play = || {
+            unshare(CloneFlags::CLONE_NEWNS).context("make the scene's mount namespace")?;
+            umount2("/run", MntFlags::MNT_DETACH).context("unmount /run")?;
+            mount_new("tmpfs", Path::new("/run"), "mode=0755")?;
+            self.play(runs)
+        };
+        let played = std::thread::scope(|scope| scope.spawn(play).join());
+        played.unwrap_or_else(|_| Err("the scene panicked".into()))
     }
 
     /// Builds the sandbox around this process; nothing in it is shared yet.
     pub fn build(&self) -> Result<()> {
+        self.construct()?;
+        self.edits.iter().try_for_each(Edit::carry_out)
+    }
+
+    fn construct(&self) -> Result<()> {
         initramfs(&self.base, &self.usr)?;
         bind(&self.product, &self.base.join(PRODUCT.trim_start_matches('/')), true)?;
         self.mount_ground()?;
@@ -210,8 +229,20 @@ impl Sandbox {
         if self.host {
             bind(Path::new("/usr"), &self.base.join(HOST_USR.trim_start_matches('/')), false)?;
         }
-        pivot(&self.base)?;
-        self.edits.iter().try_for_each(Edit::carry_out)
+        pivot(&self.base)
+    }
+
+    fn play(&self, runs: &[Run]) -> Result<Outcome> {
+        for edit in &self.edits {
+            edit.carry_out()?;
+        }
+        if self.shared {
+            set_propagation("/", MsFlags::MS_SHARED)?;
+        }
+        let peer = Peer::start()?;
+        let before = State::now(&peer)?;
+        let runs = runs.iter().map(|run| self.run(run, &peer)).collect::<Result<_>>()?;
+        Ok(Outcome { before, runs })
     }
 
     fn mount_ground(&self) -> Result<()> {
@@ -435,7 +466,11 @@ fn remove(path: &str) -> Result<()> {
 
 impl State {
     fn now(peer: &Peer) -> Result<State> {
-        Ok(State { mounts: Mounts::read("/proc/self/mountinfo")?, peer: peer.mounts()?, run: run_files()? })
+        Ok(State {
+            mounts: Mounts::read("/proc/thread-self/mountinfo")?,
+            peer: peer.mounts()?,
+            run: run_files()?,
+        })
     }
 }
 
