@@ -180,7 +180,10 @@ fn follow_error(link: &Link, link_text: &[u8], errno: Errno) -> Error {
         Errno::LOOP => format!("{what} runs in circles or through /proc: {}", describe(errno)),
         Errno::NAMETOOLONG | Errno::INVAL => format!("{what} cannot be followed: {}", describe(errno)),
         Errno::NOTDIR => format!("{what} does not lead to a directory: {}", describe(errno)),
-        _ => return Error::errno(Class::Sysroot, format!("follow {link}"), errno),
+        _ => {
+            let error = Error::errno(Class::Sysroot, format!("follow {link}"), errno);
+            return error.hint("see dmesg, and check the file system");
+        }
     };
     Error::found(Class::Deployment, format!("follow {link}"), found).hint(hint(link))
 }

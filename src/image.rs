@@ -25,6 +25,13 @@ const PATH: &[u8] = b".ostree.cfs";
 const COMMIT_LIMIT: usize = 16 << 20;
 
 const BROKEN: &str = "choose another boot entry and deploy this one again";
+const SIGN: &str = "choose another boot entry; sign the commit (ostree sign) and deploy it again";
+const KEY: &str = "choose another boot entry; is the right key in the initramfs?";
+const DIGEST: &str =
+    "choose another boot entry; commit with --generate-composefs-metadata, sign, and deploy it again";
+const SEAL: &str =
+    "choose another boot entry; set [ex-integrity] fsverity=true in ostree/repo/config and deploy again";
+const VERITY: &str = "turn it on (tune2fs -O verity DEVICE), then deploy again";
 
 /// An open image.
 #[derive(Debug)]
@@ -88,19 +95,19 @@ fn signed_digest(keypath: &str, sysroot: &Sysroot, name: &Name) -> Result<[u8; 3
     let keys = read_keys(keypath, sysroot)?;
     let (checksum, commit, commitmeta) = signed_commit(sysroot, name)?;
     let operation = format!("verify the commit {checksum}");
-    let refuse = |found: String| Error::found(Class::Verification, &*operation, found).hint(BROKEN);
+    let refuse = |found: String, hint| Error::found(Class::Verification, &*operation, found).hint(hint);
     let shown = printable(keypath.as_bytes());
     let verified = signature::verify(&commit, &commitmeta, &keys).map_err(|refusal| match refusal {
-        Refusal::Unsigned => refuse(refusal.to_string()),
-        Refusal::Untrusted { .. } => refuse(format!("{refusal} in {shown}")),
+        Refusal::Unsigned => refuse(refusal.to_string(), SIGN),
+        Refusal::Untrusted { .. } => refuse(format!("{refusal} in {shown}"), KEY),
     })?;
     if verified.malformed > 0 {
-        log::warn!("{} signatures of the commit {checksum} are malformed: passed over", verified.malformed);
+        log::warn!("malformed signatures of the commit {checksum}: {}, passed over", verified.malformed);
     }
     log::info!("the commit stored as {checksum} is signed by the key at line {} of {shown}", verified.line);
     Commit::parse(&commit)
         .and_then(|commit| commit.composefs_digest())
-        .ok_or_else(|| refuse("it has no composefs digest (ostree.composefs.digest.v0)".into()))
+        .ok_or_else(|| refuse("it has no composefs digest (ostree.composefs.digest.v0)".into(), DIGEST))
 }
 
 fn read_keys(keypath: &str, sysroot: &Sysroot) -> Result<PublicKeys> {
@@ -161,7 +168,8 @@ const NO_COMMIT: &str = "the repository does not have it";
 const NO_SIGNATURES: &str = "there is no commitmeta, where signatures are: it was never signed";
 
 fn missing(checksum: &str, found: &str) -> Error {
-    Error::found(Class::Verification, format!("verify the commit {checksum}"), found).hint(BROKEN)
+    let hint = if found == NO_SIGNATURES { SIGN } else { BROKEN };
+    Error::found(Class::Verification, format!("verify the commit {checksum}"), found).hint(hint)
 }
 
 /// An object of the repository.
@@ -176,25 +184,25 @@ fn read_object(sysroot: &Sysroot, checksum: &str, kind: &str) -> Result<Option<V
 
 /// Whether the kernel measures this digest of the open file.
 fn compare(file: BorrowedFd<'_>, expected: &[u8; 32], name: &Name) -> Result<()> {
-    let found = match syscall::measure_verity(file) {
+    let (found, hint) = match syscall::measure_verity(file) {
         Ok(measured) if measured == *expected => return Ok(()),
         Ok(measured) => {
-            format!(
-                "the fs-verity digest of the image is {}, the signed commit names {}",
-                hex(&measured),
-                hex(expected)
-            )
+            let (measured, expected) = (hex(&measured), hex(expected));
+            let found = format!(
+                "the fs-verity digest of the image is {measured}, the signed commit names {expected}"
+            );
+            (found, BROKEN)
         }
         Err(errno @ Errno::NODATA) => {
-            format!("the image has no fs-verity digest: it was written without: {}", describe(errno))
+            (format!("the image has no fs-verity digest: it was written without: {}", describe(errno)), SEAL)
         }
-        Err(errno @ (Errno::NOTTY | Errno::OPNOTSUPP)) => {
-            format!("its file system has no fs-verity, see mkfs.ext4 -O verity: {}", describe(errno))
-        }
-        Err(errno) => describe(errno),
+        Err(errno @ (Errno::NOTTY | Errno::OPNOTSUPP)) => (
+            format!("its file system has no fs-verity, see mkfs.ext4 -O verity: {}", describe(errno)),
+            VERITY,
+        ),
+        Err(errno) => (describe(errno), BROKEN),
     };
-    Err(Error::found(Class::Verification, format!("verify the composefs image of {name}"), found)
-        .hint(BROKEN))
+    Err(Error::found(Class::Verification, format!("verify the composefs image of {name}"), found).hint(hint))
 }
 
 /// libostree's `verity` mounts all the same, and no file can be read then.

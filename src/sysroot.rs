@@ -46,7 +46,7 @@ impl Sysroot {
             rustix::fs::statx(&handle, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map_err(fail)?;
         if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
             return Err(Error::found(Class::Sysroot, what, "it is not a mount point")
-                .hint("SYSROOT is where the initramfs mounted the root file system"));
+                .hint("mount the root file system there: mount DEVICE SYSROOT, then run this again"));
         }
         let path = lookup::canonical_path(handle.as_fd()).map_err(|errno| {
             Error::errno(Class::Sysroot, "find the path of the physical root in /proc/self/fd", errno)

@@ -126,7 +126,7 @@ const CASES: &[Case] = &[
             scene.commitmeta = Some(signed.littered.clone());
         },
         status: 0,
-        says: &["1 signatures of the commit ", " are malformed: passed over"],
+        says: &["malformed signatures of the commit ", ": 1, passed over"],
     },
     Case {
         name: "a commit that names no image",

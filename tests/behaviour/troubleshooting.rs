@@ -307,7 +307,7 @@ const ENTRIES: &[Entry] = &[
     ),
     entry("FILE: line NUMBER ...: passed over", 0, Signed("a malformed key, and the right one after it")),
     entry(
-        "NUMBER signatures of the commit CHECKSUM are malformed: passed over",
+        "malformed signatures of the commit CHECKSUM: NUMBER, passed over",
         0,
         Signed("a signature that is none"),
     ),
