@@ -79,9 +79,16 @@ fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
     // Private: in the same peer group, it would lose its submounts together with the original.
     let old = private_tree(sysroot.handle(), None).map_err(|errno| fail("make a copy of", errno))?;
     let refuge = Refuge::new(&old).map_err(|errno| fail("keep a copy of", errno))?;
-    detach(&sysroot.path).map_err(|errno| fail("detach", errno))?;
+    let shared = detach(&sysroot.path).map_err(|errno| fail("detach", errno))?;
     let Err(errno) = place.put(tree) else { return Ok(()) };
-    match private_tree(&old, None).and_then(|old| place.put(&old)) {
+    let put_back = || {
+        let old = private_tree(&old, None)?;
+        place.put(&old)?;
+        // Attached below a shared mount, all became shared.
+        settle_propagation(&old, shared.iter().map(Vec::as_slice));
+        Ok(())
+    };
+    match put_back() {
         Ok(()) => Err(fail("mount the new root at", errno)),
         Err(again) => {
             refuge.leave();
@@ -170,17 +177,21 @@ impl Drop for Refuge {
 
 /// Detaches the topmost mount at a path. (There is no way to take off one below it: the call follows even
 /// a handle to what is mounted on top.) If that fails it is tried again, since there is no other way.
-fn detach(path: &Path) -> rustix::io::Result<()> {
-    if let Err(errno) = part_from_peers(path) {
+/// Returns the places of those mounts that were shared, below the one that was detached.
+fn detach(path: &Path) -> rustix::io::Result<Vec<Vec<u8>>> {
+    let shared = part_from_peers(path).unwrap_or_else(|errno| {
         log::warn!("set the propagation of the physical root before it is taken off: {}", describe(errno));
-    }
+        Vec::new()
+    });
     let unmount = || rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
-    unmount().or_else(|_| unmount())
+    unmount().or_else(|_| unmount())?;
+    Ok(shared)
 }
 
 /// Makes the mounts at and below a path private that have peers elsewhere in our namespace, such as a `/dev` that is
-/// mounted there too. Else what is mounted in them would disappear there as well.
-fn part_from_peers(path: &Path) -> rustix::io::Result<()> {
+/// mounted there too. Else what is mounted in them would disappear there as well. Returns the places below
+/// the path of those that were shared before.
+fn part_from_peers(path: &Path) -> rustix::io::Result<Vec<Vec<u8>>> {
     let mounts = mountinfo::read()?;
     let mut tree = vec![MountId::at(path)?.number];
     let mut known = 0;
@@ -190,6 +201,11 @@ fn part_from_peers(path: &Path) -> rustix::io::Result<()> {
         known += 1;
     }
     let (inside, outside): (Vec<_>, Vec<_>) = mounts.iter().partition(|mount| tree.contains(&mount.number));
+    let below = |mount: &&Mount| {
+        let rest = mount.place.strip_prefix(path.as_os_str().as_bytes())?;
+        mount.group.map(|_| rest.strip_prefix(b"/").unwrap_or(rest).to_vec())
+    };
+    let shared = inside.iter().filter_map(below).collect();
     for mount in inside {
         let is_peer = |other: &&Mount| mount.group.is_some() && other.group == mount.group;
         if !outside.iter().any(is_peer) {
@@ -200,7 +216,7 @@ fn part_from_peers(path: &Path) -> rustix::io::Result<()> {
         let private = Attributes { readonly: None, propagation: Some(Propagation::Private) };
         syscall::mount_setattr(&opened, false, private)?;
     }
-    Ok(())
+    Ok(shared)
 }
 
 /// Gives every mount of the new root its propagation: attached below a shared mount, all became shared.

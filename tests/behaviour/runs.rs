@@ -34,6 +34,10 @@ pub fn runs() -> Vec<Trial> {
         let check = move || break_at(config, point, arguments, *status);
         trials.push(trial(format!("--break-at: {name}"), check));
     }
+    for (shared, change) in [(false, "--make-shared"), (true, "--make-private")] {
+        let name = format!("the way back keeps the propagation: {change}");
+        trials.push(ignorable(name, move || way_back(shared, change)));
+    }
     trials.push(ignorable("kernel log: nothing is lost, priorities are right", kernel_log));
     trials
 }
@@ -150,6 +154,39 @@ fn debug(setting: Setting) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The physical root is taken off, the new root cannot be put on, and everything is as it was.
+fn way_back(shared: bool, change: &str) -> Result<Completion> {
+    let Some(strace) = strace() else {
+        return Ok(Completion::ignored_with("there is no strace"));
+    };
+    let strace = strace?;
+    let setting = Setting { shared, way: &WAYS[1] };
+    let mut sandbox = setting.sandbox(shared_disk()?)?;
+    sandbox.host = true;
+    let busybox = format!("{HOST_USR}/bin/busybox");
+    let prepare = format!(
+        "{busybox} mount -t tmpfs first /sysroot/boot\n{busybox} mount -t tmpfs second /sysroot/tmp\n\
+         {busybox} mount {change} /sysroot\n{busybox} mount {change} /sysroot/tmp"
+    );
+    for number in 1..20 {
+        let inject = format!("inject=move_mount:error=EIO:when={number}");
+        let options = ["-f", "-qq", "-o", "/tmp/trace", "-e", &inject].map(str::to_owned);
+        let failing = Run::of([&strace[..], &options, &setting.way.command(&cmdline()?)].concat());
+        sandbox.runs = vec![shell(&prepare), failing];
+        let outcome = job::run(sandbox.clone())?;
+        let [prepared, failed] = &outcome.runs[..] else { return Err("not two runs".into()) };
+        exited(prepared, 0)?;
+        if failed.stderr.contains("mount the new root at /sysroot: ") {
+            exited(failed, 10)?;
+            // Not in a peer namespace: it does not hear what happens below a private mount.
+            same("mounts", &prepared.after.mounts.everywhere(), &failed.after.mounts.everywhere())?;
+            same("/run", &prepared.after.run, &failed.after.run)?;
+            return Ok(Completion::Completed);
+        }
+    }
+    Err("the new root was never put on".into())
 }
 
 /// Name, configuration, point, kernel command line, exit status.
