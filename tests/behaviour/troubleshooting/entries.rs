@@ -1,0 +1,377 @@
+//! Every message of the document, and what provokes it.
+
+use super::scenes::*;
+use super::*;
+
+pub const ENTRIES: &[Entry] = &[
+    // The kernel command line.
+    entry("there is no ostree= argument", 4, Refused("no ostree=")),
+    entry("the ostree= argument is empty", 4, Refused("ostree= is empty")),
+    entry("androidboot.slot_suffix=VALUE is neither _a nor _b", 4, Refused("unknown slot")),
+    entry(
+        "read the kernel command line: ostree.prepare-root.NAME=VALUE is none of ...",
+        4,
+        Refused("unknown value of a kernel argument"),
+    ),
+    entry("read /proc/cmdline: ...", 4, Failing("openat", "ENOENT", no_cmdline)),
+    entry(
+        "find ostree.prepare-root.deployment=VALUE: none of NUMBER deployments is meant",
+        7,
+        Refused("no deployment with that index"),
+    ),
+    entry(
+        "find ostree.prepare-root.deployment=VALUE: NUMBER deployments can be meant",
+        7,
+        Refused("two deployments with that checksum"),
+    ),
+    entry(
+        "ostree= is given more than once: using the first (PATH), ignoring ...",
+        0,
+        In(|| arguments("ostree=/other")),
+    ),
+    entry("a quote before ostree=PATH is not closed: taking it all the same", 0, In(unclosed_quote)),
+    entry("there is no kernel argument NAME", 0, In(|| arguments("ostree.prepare-root.etc.transiant=1"))),
+    entry(
+        "the kernel argument NAME is ignored: is ostree.prepare-root.NAME meant?",
+        0,
+        In(|| arguments("ostree.prepare_root.debug")),
+    ),
+    entry(
+        "the kernel argument NAME is ignored: only the configuration file can set that",
+        0,
+        In(|| arguments("ostree.prepare-root.composefs.keypath=/key")),
+    ),
+    entry("the kernel argument ... is ignored: FILE says [overrides] kernel-arguments=safe", 0, In(locked)),
+    entry(
+        "ostree.prepare-root.log=VALUE is none of debug, info, warn, error: ignored",
+        0,
+        In(|| arguments("ostree.prepare-root.log=loud")),
+    ),
+    entry("ostree.prepare-root.break=VALUE is neither before nor after: ignored", 1, In(break_at)),
+    // The configuration.
+    entry("read /etc/ostree/prepare-root.conf: ...", 5, Refused("the configuration is a directory")),
+    entry("parse FILE: it is not UTF-8 text", 5, Refused("configuration in Latin-1")),
+    entry(
+        "parse FILE: line NUMBER is not a [group], a key=value in a group, or a # comment",
+        5,
+        Refused("malformed configuration"),
+    ),
+    entry(
+        "parse FILE: [SECTION] KEY=VALUE is none of ...",
+        5,
+        Refused("configuration with an unknown value"),
+    ),
+    entry(
+        "obey FILE: ... and ... exclude each other",
+        5,
+        Refused("transient /var that is not to be mounted"),
+    ),
+    entry(
+        "plan the new root: [root] transient=true needs composefs, and [composefs] enabled is no",
+        5,
+        Refused("transient root without composefs"),
+    ),
+    entry(
+        "plan the new root: [root] ...=true needs composefs, and [composefs] enabled=maybe finds no image in this deployment",
+        5,
+        Refused("transient root, and maybe composefs, and no image"),
+    ),
+    entry("FILE: there is no section [NAME]: KEY is ignored", 0, In(|| configured("[sysrot]\nreadonly=1\n"))),
+    entry("FILE: [SECTION] has no key KEY: ignored", 0, In(|| configured("[sysroot]\nread-only=1\n"))),
+    entry(
+        "FILE: [SECTION] transient-size has no effect without transient=true",
+        0,
+        In(|| configured("[etc]\ntransient-size=1G\n")),
+    ),
+    entry(
+        "[etc] transient=true has no effect without composefs and [sysroot] readonly=true",
+        0,
+        In(|| configured("[etc]\ntransient=true\n")),
+    ),
+    // The disk.
+    entry(
+        "open the physical root SYSROOT: No such file or directory (ENOENT)",
+        6,
+        Refused("SYSROOT does not exist"),
+    ),
+    entry("open the physical root SYSROOT: it is not a mount point", 6, Refused("SYSROOT is no mount point")),
+    entry(
+        "open the physical root /: this version cannot prepare / itself, as process 1 without an initramfs",
+        9,
+        Refused("SYSROOT is /"),
+    ),
+    entry(
+        "find the path of the physical root in /proc/self/fd: ...",
+        6,
+        Failing("readlink,readlinkat", "ENOENT", plain),
+    ),
+    entry(
+        "SYSROOT already is the root of another deployment, and this would be NAME",
+        6,
+        In(second_deployment),
+    ),
+    entry("follow LINK: I/O error (EIO)", 6, Failing("openat2", "EIO", plain)),
+    entry("look for /DIRECTORY in the deployment: ...", 8, Failing("openat2", "EIO", plain)),
+    entry(
+        "read ostree/repo/config: ...: taking [sysroot] readonly there as not set",
+        0,
+        In(|| on_disk(Edit::Fifo(format!("{SYSROOT}/ostree/repo/config")))),
+    ),
+    entry(
+        "parse ostree/repo/config: ...: taking [sysroot] readonly there as not set",
+        0,
+        In(|| on_disk(file(&format!("{SYSROOT}/ostree/repo/config"), "garbage\n"))),
+    ),
+    entry("read PATH of the deployment: ...", 0, Failing("openat2", "EIO", plain)),
+    // The deployment.
+    entry("follow LINK: there is no such link: ...", 7, Refused("there is no such link")),
+    entry("follow LINK: the link, which reads TEXT, points at nothing: ...", 7, Refused("the link dangles")),
+    entry("follow LINK: it is not a symbolic link", 7, Refused("the target is a directory")),
+    entry("follow LINK: ... leads outside the physical root: ...", 7, Refused("the link is absolute")),
+    entry("follow LINK: ... runs in circles or through /proc: ...", 7, Refused("the link leads to itself")),
+    entry("follow LINK: ... cannot be followed: ...", 7, Refused("a name that is too long")),
+    entry("follow LINK: ... does not lead to a directory: ...", 7, Refused("the link leads to a file")),
+    entry(
+        "follow LINK: it leads to PATH, which is no deployment",
+        7,
+        Refused("the link leads to no deployment"),
+    ),
+    entry("open the deployment NAME: ...", 7, Failing("openat2", "EIO", chosen)),
+    entry("prepare NAME: /DIRECTORY of the deployment is missing or no directory", 8, Refused("no usr")),
+    entry(
+        "prepare NAME: /ostree/deploy/STATEROOT/var of the physical root is missing or no directory",
+        8,
+        Refused("no var in the stateroot"),
+    ),
+    entry("open the deployment's DIRECTORY for PLACE: ...", 10, Failing("openat2", "EIO", plain)),
+    entry("open the composefs image for /: ...", 8, Refused("no repository for the image")),
+    entry("open the physical root's DIRECTORY for PLACE: ...", 8, Refused("no /boot to mount")),
+    entry(
+        "open the composefs image .ostree.cfs of NAME: there is none, and the configuration demands composefs",
+        8,
+        Refused("composefs without an image"),
+    ),
+    entry(
+        "open the composefs image .ostree.cfs of NAME: it is not a composefs image",
+        8,
+        Refused("the image is something else"),
+    ),
+    entry(
+        "open the composefs image .ostree.cfs of NAME: it is not a composefs image: its block size is impossible",
+        8,
+        Refused("an image with an impossible block size"),
+    ),
+    entry("open the composefs image .ostree.cfs of NAME: it is cut off: ... of ... bytes", 8, In(cut_off)),
+    entry(
+        "open the composefs image .ostree.cfs of NAME: Invalid argument (EINVAL)",
+        8,
+        Refused("the image is a FIFO"),
+    ),
+    entry("LINK does not exist, LINK does: booting ...", 0, In(other_boot_version)),
+    entry(
+        "falling back to NAME, which has the same kernel: [recovery] fallback=same-kernel",
+        0,
+        In(damaged_newest),
+    ),
+    entry("NAME was deployed with kernel ..., and ... is running: it may lack modules", 0, In(other_kernel)),
+    entry(
+        "the deployment has a hotfix layer for /usr, and nobody signed that: left out",
+        0,
+        Signed("a hotfix nobody signed"),
+    ),
+    entry(
+        "the physical root is read-only: the hotfix layer of /usr is mounted read-only",
+        0,
+        In(readonly_hotfix),
+    ),
+    // Signatures.
+    entry(
+        "read the public keys FILE: there is no such key file in the initramfs",
+        13,
+        Refused("signed, and there is no key"),
+    ),
+    entry(
+        "read the public keys FILE: it is on the disk whose contents it is to vouch for",
+        5,
+        Refused("the key is on the disk"),
+    ),
+    entry(
+        "read the public keys FILE: it has no usable Ed25519 public key: ...",
+        13,
+        Refused("signed, and there is no usable key"),
+    ),
+    entry("read the public keys FILE: Invalid argument (EINVAL)", 13, Refused("the key file is a directory")),
+    entry(
+        "find the commit of the deployment: NAME is not called after a commit",
+        13,
+        Refused("signed, and the deployment is not called after a commit"),
+    ),
+    entry(
+        "verify the commit CHECKSUM: the repository does not have it",
+        13,
+        Refused("signed, and the commit is gone"),
+    ),
+    entry("read SYSROOT/ostree/repo/objects/...: ...", 13, Refused("signed, and the commit is a FIFO")),
+    entry(
+        "verify the commit CHECKSUM: there is no commitmeta, where signatures are: it was never signed",
+        13,
+        Refused("signed, and nobody signed the commit"),
+    ),
+    entry(
+        "verify the commit CHECKSUM: the commit has no Ed25519 signature",
+        13,
+        Signed("commitmeta without a signature"),
+    ),
+    entry(
+        "verify the commit CHECKSUM: none of the commit's Ed25519 signatures (...) was made over these bytes by one of the trusted keys ...",
+        13,
+        Signed("the wrong key"),
+    ),
+    entry(
+        "verify the commit CHECKSUM: it has no composefs digest (ostree.composefs.digest.v0)",
+        13,
+        Signed("a commit that names no image"),
+    ),
+    entry(
+        "verify the composefs image of NAME: the fs-verity digest of the image is ..., the signed commit names ...",
+        13,
+        Signed("another image"),
+    ),
+    entry(
+        "verify the composefs image of NAME: the image has no fs-verity digest: it was written without: ...",
+        13,
+        Signed("an image without fs-verity"),
+    ),
+    entry(
+        "verify the composefs image of NAME: its file system has no fs-verity, see mkfs.ext4 -O verity: ...",
+        13,
+        Signed("a file system without fs-verity"),
+    ),
+    entry(
+        "verify the composefs image of NAME: I/O error (EIO)",
+        13,
+        Signed("an image that cannot be measured"),
+    ),
+    entry("FILE: line NUMBER ...: passed over", 0, Signed("a malformed key, and the right one after it")),
+    entry(
+        "malformed signatures of the commit CHECKSUM: NUMBER, passed over",
+        0,
+        Signed("a signature that is none"),
+    ),
+    entry(
+        "the file system at SYSROOT has no fs-verity, see mkfs.ext4 -O verity: reading files will fail with EIO: ...",
+        0,
+        Failing("ioctl", "ENOTTY", verity),
+    ),
+    // The kernel.
+    entry("mount ...: the kernel has no ... file system (ENODEV)", 9, FailingOn("fsopen", "ENODEV", image)),
+    entry("mount the composefs image: a loop device is needed: ...", 9, In(no_loop_device)),
+    entry(
+        "mount an overlay for /: overlayfs cannot check fs-verity digests: ...",
+        9,
+        FailingOn("fsconfig", "EINVAL", verity),
+    ),
+    // Mounts and /run.
+    entry("mount an overlay for PLACE: ...", 10, FailingOn("fsconfig", "EIO", image)),
+    entry("mount the composefs image: ...", 10, FailingOn("fsconfig", "EIO", image)),
+    entry("mount a tmpfs on PATH: ...", 10, Failing("fsmount", "EIO", forgetful)),
+    entry("mount a tmpfs for PLACE: ...", 10, Failing("fsmount", "EIO", forgetful)),
+    entry("clone the mount for PLACE: ...", 10, Failing("open_tree", "EIO", plain)),
+    entry("mount PLACE of the new root: ...", 10, Failing("move_mount", "EIO", plain)),
+    entry("inspect the new root: ...", 10, Failing("statx", "EIO", plain)),
+    entry("open the mount namespace /proc/self/ns/mnt: ...", 10, Failing("openat", "EIO", in_namespace)),
+    entry("open /: ...", 10, Failing("openat", "EIO", in_namespace)),
+    entry(
+        "make a mount namespace to assemble the new root in: ...",
+        10,
+        Failing("unshare", "EPERM", in_namespace),
+    ),
+    entry(
+        "make the mounts of our own namespace private: ...",
+        10,
+        Failing("mount_setattr", "EIO", in_namespace),
+    ),
+    entry(
+        "attach a part of the new root in our own namespace: ...",
+        10,
+        Failing("move_mount", "EIO", in_namespace),
+    ),
+    entry("clone the assembled root: ...", 10, Failing("open_tree", "EIO", in_namespace)),
+    entry("mount the new root beneath SYSROOT: ...", 10, Failing("move_mount", "EIO", plain)),
+    entry("open the directory of SYSROOT: ...", 10, Failing("openat", "EIO", not_beneath)),
+    entry("make a copy of SYSROOT: ...", 10, Failing("open_tree", "EIO", not_beneath)),
+    entry("keep a copy of SYSROOT: ...", 10, Failing("move_mount", "EIO", not_beneath)),
+    entry("detach SYSROOT: ...", 10, FailingOn("umount2", "EBUSY", not_beneath)),
+    entry("mount the new root at SYSROOT: ...", 10, Failing("move_mount", "EIO", not_beneath)),
+    entry("open the directory ... of a writable layer: ...", 10, Failing("openat2", "EIO", forgetful)),
+    entry(
+        "set owner and mode of the directory ... of a writable layer: ...",
+        10,
+        Failing("fchown,fchown32", "EPERM", forgetful),
+    ),
+    entry("copy PATH to the new /var: ...", 10, In(small_var)),
+    entry("create /run/...: ...", 11, Failing("mkdir,mkdirat", "ENOSPC", plain)),
+    entry("write /run/...: ...", 11, Failing("write", "ENOSPC", plain)),
+    entry("keep /run/...: ...", 11, In(|| on_disk(Edit::Directory("/run/ostree-booted".into())))),
+    entry("lock /run: ...", 11, Failing("flock", "ENOLCK", plain)),
+    entry("remove /run/ostree/.private/unfinished: ...", 0, Failing("unlink,unlinkat", "EROFS", plain)),
+    entry("open /run/ostree/...: ...", 11, Failing("openat", "EIO", forgetful)),
+    entry(
+        "create a directory for a transient layer in /run/ostree: File exists (EEXIST)",
+        11,
+        In(a_thousand_layers),
+    ),
+    entry(
+        "read what an interrupted run has left to do: ...",
+        11,
+        In(|| on_disk(Edit::Directory(LEFT.into()))),
+    ),
+    entry("detach SYSROOT from above the new root: ...", 12, FailingOn("umount2", "EIO", plain)),
+    entry(
+        "mount the new root at SYSROOT: ...; putting the physical root back: ...",
+        12,
+        FailingOn("move_mount", "EIO", not_beneath),
+    ),
+    entry("return to the mount namespace of the caller: ...", 12, FailingOn("setns", "EPERM", in_namespace)),
+    entry(
+        "look for the root that an interrupted run made: ...",
+        12,
+        Failing("openat", "EIO", || interrupted("at 2f\nroot 1 2 3\n")),
+    ),
+    entry(
+        "write down what to do about an interrupted run: ...",
+        12,
+        Failing("write", "ENOSPC", || interrupted("root 1 2 3\n")),
+    ),
+    entry(
+        "put back the physical root that an interrupted run took off: ...",
+        12,
+        Failing("openat", "EIO", || interrupted("directory /run/none\n")),
+    ),
+    entry("an earlier run was interrupted: finished what it began", 0, AfterKill("unlink,unlinkat")),
+    entry("an earlier run was interrupted: took back what it had made", 0, AfterKill("open_tree")),
+    entry("set the propagation of the new root: ...", 0, Failing("mount_setattr", "EIO", plain)),
+    entry(
+        "label a writable layer: ...",
+        0,
+        Injected(&["getxattr:retval=4", "fsetxattr:error=EPERM"], forgetful),
+    ),
+    entry(
+        "take back PATH: ...",
+        11,
+        Injected(&["rename,renameat,renameat2:error=EIO", "rmdir,unlinkat:error=EBUSY"], plain),
+    ),
+    entry(
+        "take PATH off again: ...",
+        11,
+        Injected(&["rename,renameat,renameat2:error=EIO", "umount2:error=EBUSY"], forgetful),
+    ),
+    entry("take the copy of the physical root off PATH: ...", 0, FailingOn("umount2", "EIO", not_beneath)),
+    // How it is run.
+    entry("read the command line: ...", 2, In(misused)),
+    entry("prepare the root: only root can mount; --dry-run needs no rights", 3, Refused("not root")),
+    entry("SYSROOT already is the root that LINK names: nothing to do", 0, In(again)),
+    // What is seen elsewhere.
+    entry("The screen stays black, and the program says nothing", 0, Symptom(not_started)),
+    entry("systemd-remount-fs.service fails, and the system is degraded", 0, Symptom(remount_fs)),
+];
