@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::path::Path;
+use std::time::Duration;
 use unfinished::{Made, MountId, Notes};
 
 /// Marks an OSTree system for the generator and others.
@@ -44,22 +45,27 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes it; the kernel gives it back should we be killed.
+    /// How often it is tried, and how long to wait in between: a run takes milliseconds.
+    const TRIES: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    /// Takes it, when another run has ended. The kernel gives it back should we be killed.
     ///
     /// # Errors
-    /// [`Class::Run`] if there is another run at work.
+    /// [`Class::Run`] if another run does not come to its end.
     pub fn take() -> Result<Lock> {
         let fail = |errno| fail("lock", c"/run", errno);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(CWD, c"/run", flags, Mode::empty()).map_err(fail)?;
-        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _directory: directory }),
-            Err(Errno::WOULDBLOCK) => {
-                let found = "another ostree-prepare-root is at work";
-                Err(Error::found(Class::Run, "lock /run", found).hint("let it finish, then run this again"))
+        for _ in 0..Lock::TRIES {
+            match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock { _directory: directory }),
+                Err(Errno::WOULDBLOCK) => std::thread::sleep(Lock::PAUSE),
+                Err(errno) => return Err(fail(errno)),
             }
-            Err(errno) => Err(fail(errno)),
         }
+        let found = "another ostree-prepare-root is at work";
+        Err(Error::found(Class::Run, "lock /run", found).hint("end it, or wait for it, and run this again"))
     }
 }
 

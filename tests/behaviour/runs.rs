@@ -34,6 +34,10 @@ pub fn runs() -> Vec<Trial> {
         let check = move || break_at(config, point, arguments, *status);
         trials.push(trial(format!("--break-at: {name}"), check));
     }
+    for (delay, status) in [(1, 0), (7, 11)] {
+        let name = format!("a second run beside one that takes {delay} s ends with {status}");
+        trials.push(ignorable(name, move || two_at_once(delay, status)));
+    }
     for (shared, change) in [(false, "--make-shared"), (true, "--make-private")] {
         let name = format!("the way back keeps the propagation: {change}");
         trials.push(ignorable(name, move || way_back(shared, change)));
@@ -154,6 +158,35 @@ fn debug(setting: Setting) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn two_at_once(delay: u64, status: i32) -> Result<Completion> {
+    let Some(strace) = strace() else {
+        return Ok(Completion::ignored_with("there is no strace"));
+    };
+    let setting = Setting::without_mounting().next().context("a setting")?;
+    let mut sandbox = setting.sandbox(shared_disk()?)?;
+    sandbox.host = true;
+    let program = format!("{PRODUCT} {SYSROOT} '{}'", cmdline()?);
+    // The first has the lock when the shell goes on.
+    let script = format!(
+        "{0} -qq -o /tmp/trace -e trace=flock,openat2 -e inject=openat2:delay_enter={delay}000000:when=1 {program} &\n\
+         until {HOST_USR}/bin/busybox grep -q flock /tmp/trace 2> /dev/null; do :; done\n\
+         status=0\n{program} || status=$?\nwait $!\nexit $status",
+        strace?.join(" ")
+    );
+    sandbox.runs = vec![shell(&script)];
+    let outcome = job::run(sandbox)?;
+    let ran = &outcome.runs[0];
+    exited(ran, status)?;
+    replaced_only(setting.shared, &outcome, ran)?;
+    let says = if status == 0 {
+        (&ran.stdout, "/sysroot already is the root that ")
+    } else {
+        (&ran.stderr, "lock /run: another ostree-prepare-root is at work")
+    };
+    same("what the second says", &[true], &[says.0.contains(says.1)])?;
+    Ok(Completion::Completed)
 }
 
 /// The physical root is taken off, the new root cannot be put on, and everything is as it was.
