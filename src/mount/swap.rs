@@ -79,13 +79,12 @@ fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
     // Private: in the same peer group, it would lose its submounts together with the original.
     let old = private_tree(sysroot.handle(), None).map_err(|errno| fail("make a copy of", errno))?;
     let refuge = Refuge::new(&old).map_err(|errno| fail("keep a copy of", errno))?;
-    let shared = detach(&sysroot.path).map_err(|errno| fail("detach", errno))?;
+    let before = detach(&sysroot.path).map_err(|errno| fail("detach", errno))?;
     let Err(errno) = place.put(tree) else { return Ok(()) };
     let put_back = || {
         let old = private_tree(&old, None)?;
         place.put(&old)?;
-        // Attached below a shared mount, all became shared.
-        settle_propagation(&old, shared.iter().map(Vec::as_slice));
+        restore_propagation(&old, &before);
         Ok(())
     };
     match put_back() {
@@ -177,21 +176,24 @@ impl Drop for Refuge {
 
 /// Detaches the topmost mount at a path. (There is no way to take off one below it: the call follows even
 /// a handle to what is mounted on top.) If that fails it is tried again, since there is no other way.
-/// Returns the places of those mounts that were shared, below the one that was detached.
-fn detach(path: &Path) -> rustix::io::Result<Vec<Vec<u8>>> {
-    let shared = part_from_peers(path).unwrap_or_else(|errno| {
+/// Returns what is lost with it.
+fn detach(path: &Path) -> rustix::io::Result<Vec<Propagating>> {
+    let before = part_from_peers(path).unwrap_or_else(|errno| {
         log::warn!("set the propagation of the physical root before it is taken off: {}", describe(errno));
         Vec::new()
     });
     let unmount = || rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
     unmount().or_else(|_| unmount())?;
-    Ok(shared)
+    Ok(before)
 }
 
+/// A mount of the physical root: its place below it, and whether it was shared.
+type Propagating = (Vec<u8>, bool);
+
 /// Makes the mounts at and below a path private that have peers elsewhere in our namespace, such as a `/dev` that is
-/// mounted there too. Else what is mounted in them would disappear there as well. Returns the places below
-/// the path of those that were shared before.
-fn part_from_peers(path: &Path) -> rustix::io::Result<Vec<Vec<u8>>> {
+/// mounted there too. Else what is mounted in them would disappear there as well. Returns what they were
+/// before.
+fn part_from_peers(path: &Path) -> rustix::io::Result<Vec<Propagating>> {
     let mounts = mountinfo::read()?;
     let mut tree = vec![MountId::at(path)?.number];
     let mut known = 0;
@@ -203,9 +205,9 @@ fn part_from_peers(path: &Path) -> rustix::io::Result<Vec<Vec<u8>>> {
     let (inside, outside): (Vec<_>, Vec<_>) = mounts.iter().partition(|mount| tree.contains(&mount.number));
     let below = |mount: &&Mount| {
         let rest = mount.place.strip_prefix(path.as_os_str().as_bytes())?;
-        mount.group.map(|_| rest.strip_prefix(b"/").unwrap_or(rest).to_vec())
+        Some((rest.strip_prefix(b"/").unwrap_or(rest).to_vec(), mount.group.is_some()))
     };
-    let shared = inside.iter().filter_map(below).collect();
+    let before = inside.iter().filter_map(below).collect();
     for mount in inside {
         let is_peer = |other: &&Mount| mount.group.is_some() && other.group == mount.group;
         if !outside.iter().any(is_peer) {
@@ -216,7 +218,21 @@ fn part_from_peers(path: &Path) -> rustix::io::Result<Vec<Vec<u8>>> {
         let private = Attributes { readonly: None, propagation: Some(Propagation::Private) };
         syscall::mount_setattr(&opened, false, private)?;
     }
-    Ok(shared)
+    Ok(before)
+}
+
+/// Gives the mounts of a tree their propagation back. Attached below a shared mount, all became shared, with
+/// the copies in other namespaces as peers, which those that were shared before must keep.
+fn restore_propagation(tree: &OwnedFd, before: &[Propagating]) {
+    for (place, shared) in before {
+        let propagation = if *shared { Propagation::Shared } else { Propagation::Private };
+        let attributes = Attributes { readonly: None, propagation: Some(propagation) };
+        let restored = lookup::open_beneath(tree.as_fd(), place, OFlags::PATH | OFlags::DIRECTORY)
+            .and_then(|mount| syscall::mount_setattr(&mount, false, attributes));
+        if let Err(errno) = restored {
+            log::warn!("set the propagation of /{}: {}", place.escape_ascii(), describe(errno));
+        }
+    }
 }
 
 /// Gives every mount of the new root its propagation: attached below a shared mount, all became shared.
