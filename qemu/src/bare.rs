@@ -35,8 +35,22 @@ pub struct Bare<'a> {
 }
 
 impl Bare<'_> {
-    /// Runs it until it is switched off; what it said.
+    /// Runs it until it is switched off; what it said. Where nothing is left of it on the disk, it is tried
+    /// again if the emulator kills its kernel.
     pub fn run(&self) -> Result<String> {
+        let log = self.logs.join(format!("{}.log", self.name));
+        for _ in 1..qemu::TRIES {
+            let ran = self.once(&log);
+            let console = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+            if self.keep || !qemu::died_of_patching(self.accel, &console) {
+                return ran;
+            }
+            eprintln!("{}: the emulator killed the guest's kernel: booting again", self.name);
+        }
+        self.once(&log)
+    }
+
+    fn once(&self, log: &Path) -> Result<String> {
         let Bare { name, init, arguments, .. } = self;
         let access = if self.keep { "rw" } else { "ro" };
         let mut command = qemu::machine(self.accel);
@@ -57,8 +71,7 @@ impl Bare<'_> {
             .spawn()
             .context("start qemu-system-x86_64")?;
         let Some(output) = child.stdout.take() else { bail!("QEMU has no output") };
-        let log = self.logs.join(format!("{name}.log"));
-        let watch = Watch { log: &log, live: false, limit: self.limit, dialogue: &[] };
+        let watch = Watch { log, live: false, limit: self.limit, dialogue: &[] };
         let end = watch.run(output, &mut io::sink());
         if !matches!(end, Ok(End::PowerOff)) {
             child.kill().context("end QEMU")?;
@@ -69,8 +82,8 @@ impl Bare<'_> {
             end == End::PowerOff && status.success(),
             "{name}: {end:?}, QEMU: {status}: {}{}",
             fs::read_to_string(&errors)?,
-            script::tail(&log)?
+            script::tail(log)?
         );
-        Ok(String::from_utf8_lossy(&fs::read(&log)?).into_owned())
+        Ok(String::from_utf8_lossy(&fs::read(log)?).into_owned())
     }
 }

@@ -116,15 +116,20 @@ pub fn machine(accel: Accel) -> Command {
 }
 
 /// How often a guest is booted whose kernel the emulator kills or stops.
-const TRIES: usize = 3;
+pub const TRIES: usize = 3;
 
-/// Whether the guest's kernel died of its own code being patched, or stood still, before it ran any program.
-/// QEMU 7.2's translator can execute an instruction that another processor is just replacing (`text_poke_bp`):
-/// seen in one of 60 boots, with Linux 6.12. One of 100 boots stood still at one second, with Linux 7.2.
+/// Whether a guest's kernel died of its own code being patched. QEMU 7.2's translator can execute an
+/// instruction that another processor is just replacing (`text_poke_bp`): seen in one of 60 boots, with
+/// Linux 6.12.
+pub fn died_of_patching(accel: Accel, console: &str) -> bool {
+    matches!(accel, Accel::Tcg) && console.contains("] Oops: int3: ")
+}
+
+/// Whether the guest's kernel died of that, or stood still, before it ran any program. (One of 100 boots
+/// stood still at one second, with Linux 7.2.)
 fn ended_by_emulation(accel: Accel, console: &str, end: End) -> bool {
-    matches!(accel, Accel::Tcg)
-        && (console.contains("] Oops: int3: ") || end == End::TimeLimit)
-        && !console.contains("] Run /init as init process")
+    let stood_still = matches!(accel, Accel::Tcg) && end == End::TimeLimit;
+    (died_of_patching(accel, console) || stood_still) && !console.contains("] Run /init as init process")
 }
 
 impl<'a> Boot<'a> {
