@@ -49,7 +49,7 @@ impl Instead {
     /// Where the record of it is.
     pub const PATH: &CStr = c"/run/ostree/prepare-root.json";
 
-    /// Whether it is booted in place of a missing link or a damaged deployment, and what for.
+    /// What is replaced, and why, for people.
     pub fn text(&self) -> String {
         format!("{} is replaced: {}", self.asked, self.why)
     }

@@ -44,10 +44,10 @@ pub struct Disk<'a> {
 /// plan as it was carried out, settled with the contents of the new root.
 ///
 /// # Errors
-/// [`Class::Incomplete`](crate::error::Class::Incomplete),
-/// [`Class::Unsupported`](crate::error::Class::Unsupported), [`Class::Mount`](crate::error::Class::Mount)
-/// or [`Class::Run`](crate::error::Class::Run): everything is as it was before.
-/// [`Class::Undo`](crate::error::Class::Undo): it is not.
+/// [`Class::Incomplete`],
+/// [`Class::Unsupported`], [`Class::Mount`]
+/// or [`Class::Run`]: everything is as it was before.
+/// [`Class::Undo`]: it is not.
 pub fn apply(plan: Plan, disk: Disk<'_>, mut kernel: Kernel) -> Result<Plan> {
     let mut files = RunFiles::new(&disk.sysroot.path)?;
     files.leave(&plan.traces)?;
