@@ -3,6 +3,7 @@
 
 use crate::accel::Accel;
 use crate::console::{End, Watch};
+use crate::machine::Arch;
 use crate::qemu;
 use crate::script;
 use anyhow::{Context, Result, bail, ensure};
@@ -53,7 +54,7 @@ impl Bare<'_> {
     fn once(&self, log: &Path) -> Result<String> {
         let Bare { name, init, arguments, .. } = self;
         let access = if self.keep { "rw" } else { "ro" };
-        let mut command = qemu::machine(self.accel);
+        let mut command = Arch::Amd64.machine(self.accel);
         command.arg("-kernel").arg(self.kernel).arg("-append");
         command.arg(format!(
             "root=/dev/nvme0n1 rootwait {access} init={init} console=ttyS0 panic=-1 quiet {arguments}"

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -120,8 +120,20 @@ impl Cache {
         }
     }
 
+    /// Waits until nobody else makes the piece of this name, in this process or another, and keeps others
+    /// from it until the value is dropped.
+    pub fn turn(&self, name: &str) -> Result<File> {
+        let locks = self.root.join("locks");
+        fs::create_dir_all(&locks).with_context(|| format!("create {}", locks.display()))?;
+        let path = locks.join(name);
+        let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+        file.lock().with_context(|| format!("lock {}", path.display()))?;
+        Ok(file)
+    }
+
     /// Removes the disks that were not used for longest.
     pub fn remove_old_disks(&self) -> Result<()> {
+        let _turn = self.turn("disks")?;
         let mut disks = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;

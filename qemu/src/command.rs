@@ -1,10 +1,12 @@
 //! The command line.
 
+use crate::generator::Generator;
 use crate::namespaces::Selection;
 use crate::product::Program;
 use crate::suite::Suite;
 use anyhow::{Context, Result, bail};
 use lexopt::{Arg, Parser, ValueExt};
+use std::num::NonZero;
 use std::time::Duration;
 
 /// What to do.
@@ -15,13 +17,20 @@ pub enum Command {
         suite: Suite,
         /// Whether the console is shown while it runs.
         console: bool,
+        /// What makes its initramfs.
+        generator: Generator,
         /// Kernel arguments to add.
         kargs: Vec<String>,
     },
     /// Run scenarios; the core ones if none is named.
     Test {
-        /// Their names, or `core`, `matrix`, `all`.
+        /// Their names, parts of names, or `core`, `matrix`, `all`.
         names: Vec<String>,
+    },
+    /// Run all scenarios, show the cells of the matrix as a table, and write that down.
+    Matrix {
+        /// Only those whose names have one of these texts; then nothing is written down.
+        only: Vec<String>,
     },
     /// Run the namespace tests in guests.
     Namespaces(Selection),
@@ -41,22 +50,28 @@ pub struct Invocation {
     pub program: Program,
     /// The longest a boot may take.
     pub limit: Duration,
+    /// How many scenarios run at a time; as many as the machine can take if nobody said.
+    pub jobs: Option<NonZero<usize>>,
 }
 
 /// How to use the program.
 pub const HELP: &str = "\
-usage: prepare-root-qemu boot [--suite trixie|forky] [--console] [--karg ARGUMENT]...
+usage: prepare-root-qemu boot [--suite trixie|forky] [--generator dracut|dracut-shell|initramfs-tools]
+                              [--console] [--karg ARGUMENT]...
        prepare-root-qemu test [SCENARIO|core|matrix|all]...
+       prepare-root-qemu matrix [TEXT]...
        prepare-root-qemu initramfs
        prepare-root-qemu namespaces [core|all]
        prepare-root-qemu list
 
-boot boots one system and shows what became of it, test judges scenarios, initramfs runs dracut/test.sh with the dracut
+boot boots one system and shows what became of it, test judges scenarios, matrix judges all of them, or those with a text
+in their names, and prints a table (all of them: also docs/boot-matrix.md), initramfs runs dracut/test.sh with the dracut
 and the kernel of every suite, namespaces runs the tests of tests/compare, tests/behaviour and tests/faults inside Linux 6.1
 and 6.12, list shows the scenarios.
 
   --program ours|libostree   whose ostree-prepare-root boots (default: ours)
-  --timeout SECONDS          the longest a boot may take (default: 240)
+  --timeout SECONDS          the longest a boot may take (default: 300)
+  --jobs NUMBER              how many scenarios run at a time (default: 2 if memory allows)
 
 environment: PREPARE_ROOT_CACHE  where disks and logs are kept (default: target/qemu-cache)
              PREPARE_ROOT_BIN    a program that is built already (default: run `make build`)
@@ -65,11 +80,14 @@ environment: PREPARE_ROOT_CACHE  where disks and logs are kept (default: target/
 /// Reads the arguments.
 pub fn read(mut parser: Parser) -> Result<Invocation> {
     let mut words: Vec<String> = Vec::new();
-    let (mut suite, mut program, mut limit) = (None, Program::Ours, 240);
+    let (mut suite, mut generator, mut program) = (None, None, Program::Ours);
+    let (mut limit, mut jobs) = (300, None);
     let (mut console, mut kargs, mut help) = (false, Vec::new(), false);
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("suite") => suite = Some(Suite::parse(&parser.value()?.string()?)?),
+            Arg::Long("generator") => generator = Some(Generator::parse(&parser.value()?.string()?)?),
+            Arg::Long("jobs") => jobs = Some(parser.value()?.parse().context("--jobs")?),
             Arg::Long("program") => program = Program::parse(&parser.value()?.string()?)?,
             Arg::Long("timeout") => limit = parser.value()?.parse().context("--timeout")?,
             Arg::Long("console") => console = true,
@@ -86,10 +104,15 @@ pub fn read(mut parser: Parser) -> Result<Invocation> {
     let verb = words.next();
     let command = match verb.as_deref() {
         _ if help => Command::Help,
-        Some("boot") => Command::Boot { suite: suite.unwrap_or(Suite::Trixie), console, kargs },
-        Some("test") if suite.is_none() && !console && kargs.is_empty() => {
-            Command::Test { names: words.by_ref().collect() }
-        }
+        Some("boot") => Command::Boot {
+            suite: suite.unwrap_or(Suite::Trixie),
+            generator: generator.unwrap_or(Generator::Dracut),
+            console,
+            kargs,
+        },
+        Some(_) if suite.is_some() || generator.is_some() || console || !kargs.is_empty() => bail!("{HELP}"),
+        Some("test") => Command::Test { names: words.by_ref().collect() },
+        Some("matrix") => Command::Matrix { only: words.by_ref().collect() },
         Some("initramfs") => Command::Initramfs,
         Some("namespaces") => Command::Namespaces(match words.next().as_deref() {
             None | Some("core") => Selection::Core,
@@ -102,5 +125,5 @@ pub fn read(mut parser: Parser) -> Result<Invocation> {
     if let Some(word) = words.next() {
         bail!("what is '{word}'?\n{HELP}");
     }
-    Ok(Invocation { command, program, limit: Duration::from_secs(limit) })
+    Ok(Invocation { command, program, limit: Duration::from_secs(limit), jobs })
 }

@@ -1,11 +1,14 @@
 //! Disks with a deployed Debian: built when there is none for the recipe yet.
 
 use crate::accel::Accel;
-use crate::cache::{Cache, Key, Workplace};
+use crate::base::Base;
+use crate::cache::{Cache, Workplace};
+use crate::generator::Generator;
 use crate::layout;
+use crate::machine::Arch;
 use crate::product::{Product, Program};
 use crate::progress::Progress;
-use crate::recipe::{Image, Recipe};
+use crate::recipe::{Delivery, Image, Recipe};
 use crate::script;
 use crate::seal;
 use crate::suite::Suite;
@@ -16,6 +19,8 @@ use std::process::Command;
 
 /// A finished disk.
 pub struct Disk {
+    /// The processor it is for.
+    pub arch: Arch,
     /// The directory with the disk image and the copy of its `/boot`.
     dir: PathBuf,
     /// Holds the directory, unless it is the cache's.
@@ -68,7 +73,7 @@ impl Builder<'_> {
     pub fn disk(&self, recipe: &Recipe, private: bool, logs: &Path) -> Result<Disk> {
         let dir = self.sound(recipe, logs)?;
         if !private && recipe.damage.is_none() {
-            return Ok(Disk { dir, _place: None });
+            return Ok(Disk { arch: recipe.arch, dir, _place: None });
         }
         let place = self.cache.workplace()?;
         let copy = place.join("disk");
@@ -80,17 +85,25 @@ impl Builder<'_> {
             command.arg(damage.name());
             script::run(&mut command, &logs.join("damage.log"))?;
         }
-        Ok(Disk { dir: copy, _place: Some(place) })
+        Ok(Disk { arch: recipe.arch, dir: copy, _place: Some(place) })
     }
 
     /// Finds or builds a disk that nothing was done to yet.
     fn sound(&self, recipe: &Recipe, logs: &Path) -> Result<PathBuf> {
         let product = match recipe.program {
-            Program::Ours => Some(self.product.context("our program was not built")?.files()),
+            Program::Ours => {
+                let product = self.product.context("our program was not built")?;
+                Some(match recipe.delivery {
+                    Delivery::Files => product.files(),
+                    Delivery::Package => product.package(self.progress)?,
+                })
+            }
             Program::Libostree => None,
         };
-        let bases = [Some(recipe.suite), foreign_tools(recipe)].into_iter().flatten().map(base_name);
-        let name = recipe.disk_name(&bases.collect::<Vec<_>>().join(" "), product.as_deref())?;
+        let bases = [Some(recipe.base()), foreign_tools(recipe)].into_iter().flatten();
+        let bases: Vec<_> = bases.map(|base| base.name()).collect();
+        let name = recipe.disk_name(&bases.join(" "), product.as_deref())?;
+        let _turn = self.cache.turn(&name)?;
         let dir = self.cache.piece(&name);
         if dir.exists() {
             fs::write(dir.join("used"), "")?;
@@ -117,13 +130,14 @@ impl Builder<'_> {
     ) -> Result<()> {
         let suite = recipe.suite;
         let step = |what: &str| format!("{suite}: {what}");
-        let base = self.base(suite, logs)?;
         let kernel = recipe.kernel.package(self.cache, self.progress, logs)?;
         let tree = place.join("tree");
-        self.progress.step(&step("unpacking the base system"), || {
-            unpack(&base, &tree, logs)?;
-            layout::adapt(&tree, recipe, kernel.as_deref(), product, logs)
-        })?;
+        recipe.base().unpack(&tree, self.cache, self.progress, logs)?;
+        if let (Delivery::Package, Some(folder)) = (recipe.delivery, product) {
+            let install = || layout::install_package(&tree, folder, logs);
+            self.progress.step(&step("installing our Debian package"), install)?;
+        }
+        layout::adapt(&tree, recipe, kernel.as_deref(), product, logs)?;
         let key = place.join("key.pem");
         let mut sealer = None;
         if recipe.image == Image::Signed {
@@ -132,13 +146,15 @@ impl Builder<'_> {
             script::run(&mut command, &logs.join("key.log"))?;
             sealer = Some(seal::build(self.workspace, logs)?);
         }
-        self.progress
-            .step(&step("making the initramfs (dracut)"), || layout::initramfs(&tree, recipe, logs))?;
+        // The package made it.
+        if recipe.delivery == Delivery::Files {
+            let making = step(&format!("making the initramfs ({})", recipe.generator));
+            self.progress.step(&making, || layout::initramfs(&tree, recipe, logs))?;
+        }
         let tools = match foreign_tools(recipe) {
-            Some(suite) => {
-                let (base, tools) = (self.base(suite, logs)?, place.join("tools"));
-                self.progress
-                    .step(&format!("{suite}: unpacking its ostree"), || unpack(&base, &tools, logs))?;
+            Some(base) => {
+                let tools = place.join("tools");
+                base.unpack(&tools, self.cache, self.progress, logs)?;
                 tools
             }
             None => tree.clone(),
@@ -147,6 +163,7 @@ impl Builder<'_> {
         self.progress.step(&step("committing and deploying (ostree)"), || {
             let mut command = script::in_mount_namespace(layout::DISK, [&tree, &tools, &image, &boot]);
             command.arg(format!("debian/{suite}")).args(&recipe.kargs);
+            command.envs(recipe.storage.variables());
             command.env("VAR", if recipe.used_var { "used" } else { "new" });
             command.env("HOTFIX", if recipe.hotfix { "yes" } else { "no" });
             command.env("IMAGE", recipe.image.name());
@@ -161,57 +178,19 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Unpacks a suite's plain Debian tree, for as long as the workplace lives.
-    pub fn tree(&self, suite: Suite, logs: &Path) -> Result<(Workplace, PathBuf)> {
-        let base = self.base(suite, logs)?;
+    /// Unpacks the plain Debian tree of a recipe, for as long as the workplace lives.
+    pub fn tree(&self, recipe: &Recipe, logs: &Path) -> Result<(Workplace, PathBuf)> {
         let place = self.cache.workplace()?;
         let tree = place.join("tree");
-        self.progress.step(&format!("{suite}: unpacking the base system"), || unpack(&base, &tree, logs))?;
+        recipe.base().unpack(&tree, self.cache, self.progress, logs)?;
         Ok((place, tree))
     }
-
-    /// Finds or builds the archive of a suite's plain Debian tree.
-    fn base(&self, suite: Suite, logs: &Path) -> Result<PathBuf> {
-        let name = base_name(suite);
-        let archive = self.cache.piece(&name);
-        if archive.exists() {
-            return Ok(archive);
-        }
-        let place = self.cache.workplace()?;
-        let made = place.join("base.tar");
-        self.progress.step(&format!("{suite}: installing Debian packages (mmdebstrap)"), || {
-            let mut command = Command::new("mmdebstrap");
-            // The tree is made beside the archive, not in a /tmp that may be small.
-            command.env("TMPDIR", place.join(""));
-            command.args(suite.bootstrap_options());
-            command.arg(format!("--include={}", suite.packages().join(",")));
-            command.arg(suite.name()).arg(&made);
-            if let Some(mirror) = std::env::var_os("MIRROR") {
-                command.arg(mirror);
-            }
-            script::run(&mut command, &logs.join("mmdebstrap.log"))
-        })?;
-        self.cache.publish(&made, &name)
-    }
 }
 
-/// The suite whose ostree makes the disk, if the recipe's own cannot make images.
-fn foreign_tools(recipe: &Recipe) -> Option<Suite> {
-    (recipe.image != Image::None && recipe.suite == Suite::Trixie).then_some(Suite::Forky)
-}
-
-fn unpack(base: &Path, tree: &Path, logs: &Path) -> Result<()> {
-    fs::create_dir(tree)?;
-    let mut command = Command::new("tar");
-    command.arg("-C").arg(tree).args(["--xattrs", "--xattrs-include=*", "-xf"]).arg(base);
-    script::run(&mut command, &logs.join("unpack.log"))
-}
-
-fn base_name(suite: Suite) -> String {
-    let key = Key::new("base")
-        .with("packages", suite.packages().join(" "))
-        .with("options", suite.bootstrap_options().join(" "));
-    format!("base-{suite}-{}.tar", key.finish())
+/// The tree whose ostree makes the disk, if the recipe's own cannot make images.
+fn foreign_tools(recipe: &Recipe) -> Option<Base> {
+    (recipe.image != Image::None && recipe.suite == Suite::Trixie)
+        .then(|| Base::new(Suite::Forky, Arch::Amd64, Generator::Dracut, &[]))
 }
 
 /// Refuses early, with the reason, instead of in the middle of a build.

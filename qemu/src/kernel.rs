@@ -43,6 +43,7 @@ impl Kernel {
 /// The directory with the unpacked package of a release of Debian.
 pub fn unpacked(release: &str, cache: &Cache, progress: &Progress, logs: &Path) -> Result<PathBuf> {
     let name = format!("kernel-{release}-{}", Key::new("kernel").with("package", PACKAGE).finish());
+    let _turn = cache.turn(&name)?;
     let package = cache.piece(&name);
     if package.exists() {
         return Ok(package);

@@ -1,16 +1,17 @@
 //! From a plain Debian tree to one that OSTree can deploy, with an initramfs in it.
 
 use crate::product::Program;
-use crate::recipe::{File, Recipe};
+use crate::recipe::{Delivery, File, Recipe};
 use crate::script;
 use anyhow::{Context, Result};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const ADAPT: &str = include_str!("../tree/adapt.sh");
 const KERNEL: &str = include_str!("../tree/kernel.sh");
+const PACKAGE: &str = include_str!("../tree/package.sh");
 const INITRAMFS: &str = include_str!("../tree/initramfs.sh");
 
 /// The script that commits and deploys a tree.
@@ -20,7 +21,7 @@ pub const DISK: &str = include_str!("../tree/disk.sh");
 pub const SIGNING_KEY: &str = include_str!("../tree/key.sh");
 
 /// The scripts whose text decides what a disk becomes.
-pub const SCRIPTS: [&str; 5] = [KERNEL, ADAPT, INITRAMFS, SIGNING_KEY, DISK];
+pub const SCRIPTS: [&str; 6] = [PACKAGE, KERNEL, ADAPT, INITRAMFS, SIGNING_KEY, DISK];
 
 const CHECK_UNIT: &str = "usr/lib/systemd/system/prepare-root-check.service";
 const CHECK_WANTED: &str = "usr/lib/systemd/system/multi-user.target.wants/prepare-root-check.service";
@@ -62,7 +63,7 @@ pub fn adapt(
     }
     symlink("../prepare-root-check.service", &wanted).context("enable the check")?;
 
-    if let Some(product) = product {
+    if let (Delivery::Files, Some(product)) = (recipe.delivery, product) {
         let mut command = Command::new("cp");
         command.args(["-a", "--no-preserve=ownership"]).arg(product.join(".")).arg(tree);
         script::run(&mut command, &logs.join("copy.log"))?;
@@ -76,23 +77,27 @@ pub fn adapt(
     for path in recipe.remove {
         fs::remove_file(tree.join(path)).with_context(|| format!("remove /{path} from the tree"))?;
     }
-    for (path, text) in recipe.initramfs_files {
-        write(&tree.join("tmp/initramfs").join(path), text, 0o755)?;
-    }
     Ok(())
 }
 
-/// Runs the tree's dracut.
+/// Installs the Debian package in `folder`.
+pub fn install_package(tree: &Path, folder: &Path, logs: &Path) -> Result<()> {
+    let packages: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
+    let package = packages.iter().map(fs::DirEntry::path).find(is_package);
+    let package = package.with_context(|| format!("{} has no package", folder.display()))?;
+    script::run(&mut script::in_mount_namespace(PACKAGE, [tree, &package]), &logs.join("package.log"))
+}
+
+/// Makes the initramfs with the tree's own generator.
 pub fn initramfs(tree: &Path, recipe: &Recipe, logs: &Path) -> Result<()> {
     let mut command = script::in_mount_namespace(INITRAMFS, [tree]);
+    command.arg(recipe.generator.name());
     // Ours must come in by its own configuration, as it will on a user's machine.
     if recipe.program == Program::Libostree {
         command.args(["--add", "ostree"]);
     }
-    if !recipe.omit.is_empty() {
-        command.args(["--omit", recipe.omit]);
-    }
-    script::run(&mut command, &logs.join("dracut.log")).context("make the initramfs")
+    script::run(&mut command, &logs.join("initramfs.log")).context("make the initramfs")
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {

@@ -7,14 +7,18 @@
 mod accel;
 mod archive;
 mod bare;
+mod base;
 mod cache;
 mod command;
 mod console;
 mod disk;
 mod entry;
 mod expect;
+mod generator;
 mod kernel;
 mod layout;
+mod machine;
+mod matrix;
 mod mounts;
 mod namespaces;
 mod product;
@@ -25,8 +29,10 @@ mod report;
 mod scenario;
 mod script;
 mod seal;
+mod storage;
 mod suite;
 mod summary;
+mod table;
 mod testbed;
 mod trial;
 
@@ -40,10 +46,13 @@ use progress::Progress;
 use qemu::Boot;
 use recipe::Recipe;
 use scenario::Scenario;
+use std::num::NonZero;
 use std::path::Path;
 use std::process::{self, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use suite::Suite;
+use table::Table;
+use trial::Verdict;
 
 fn main() -> ExitCode {
     match run() {
@@ -57,16 +66,16 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool> {
-    let Invocation { command, program, limit } = command::read(lexopt::Parser::from_env())?;
+    let Invocation { command, program, limit, jobs } = command::read(lexopt::Parser::from_env())?;
     match command {
         Command::Help => println!("{}", command::HELP),
         Command::List => {
             for Scenario { name, about, core, .. } in scenario::all() {
-                println!("{:<7} {name:<24} {about}", if core { "core" } else { "matrix" });
+                println!("{:<7} {name:<34} {about}", if core { "core" } else { "matrix" });
             }
         }
-        Command::Boot { suite, console, kargs } => {
-            let mut recipe = Recipe { program, ..Recipe::new(suite) };
+        Command::Boot { suite, generator, console, kargs } => {
+            let mut recipe = Recipe { program, generator, ..Recipe::new(suite) };
             recipe.kargs.extend(kargs);
             return boot(&recipe, console, limit);
         }
@@ -77,7 +86,20 @@ fn run() -> Result<bool> {
         Command::Test { names } => {
             let mut scenarios = select(&names)?;
             scenarios.iter_mut().for_each(|scenario| scenario.recipe.program = program);
-            return test(&scenarios, program, limit);
+            let verdicts = test(&scenarios, program, limit, jobs)?;
+            return Ok(trial::finish(&verdicts));
+        }
+        Command::Matrix { only } => {
+            let names = if only.is_empty() { vec!["all".to_owned()] } else { only.clone() };
+            let scenarios = select(&names)?;
+            let start = Instant::now();
+            let verdicts = test(&scenarios, program, limit, jobs)?;
+            let table = Table::new(scenarios.iter().zip(&verdicts));
+            println!("\n{}", table.text());
+            if only.is_empty() {
+                table.write(workspace()?, start.elapsed().as_secs())?;
+            }
+            return Ok(trial::finish(&verdicts));
         }
     }
     Ok(true)
@@ -101,16 +123,20 @@ fn boot(recipe: &Recipe, live: bool, limit: Duration) -> Result<bool> {
     Ok(wrong.is_empty())
 }
 
-fn test(scenarios: &[Scenario], program: Program, limit: Duration) -> Result<bool> {
+fn test(
+    scenarios: &[Scenario],
+    program: Program,
+    limit: Duration,
+    jobs: Option<NonZero<usize>>,
+) -> Result<Vec<Verdict>> {
     let workshop = Workshop::open(program)?;
-    let mut score = trial::Score::default();
-    for scenario in scenarios {
-        let logs = workshop.cache.logs(scenario.name)?;
-        let Scenario { edit, archive, dialogue, .. } = *scenario;
-        let boot = Boot { edit, archive, dialogue, ..Boot::new(workshop.accel, limit, &logs) };
-        score.run(scenario, &workshop.builder()?, &boot)?;
-    }
-    Ok(score.finish())
+    let jobs = jobs.map_or_else(machine::guests_at_a_time, Ok)?;
+    trial::run_all(scenarios, jobs, |scenario| {
+        let logs = workshop.cache.logs(&scenario.name)?;
+        let Scenario { edit, machine, archive, dialogue, .. } = *scenario;
+        let boot = Boot { edit, machine, archive, dialogue, ..Boot::new(workshop.accel, limit, &logs) };
+        Ok(Verdict::of(scenario, &workshop.builder()?, &boot))
+    })
 }
 
 /// What every boot of one invocation shares.
@@ -147,7 +173,7 @@ fn initramfs() -> Result<bool> {
     let mut passed = true;
     for suite in [Suite::Trixie, Suite::Forky] {
         let logs = workshop.cache.logs(&format!("initramfs-{suite}"))?;
-        let (_place, tree) = workshop.builder()?.tree(suite, &logs)?;
+        let (_place, tree) = workshop.builder()?.tree(&Recipe::new(suite), &logs)?;
         let mut command = process::Command::new(&script);
         command.arg(&tree).args(workshop.product.as_ref().map(Product::program));
         passed &= command.status().with_context(|| format!("run {}", script.display()))?.success();
@@ -160,12 +186,13 @@ fn workspace() -> Result<&'static Path> {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate is in no workspace")
 }
 
-/// The scenarios of these names, in their usual order.
+/// The scenarios of these groups, or with these texts in their names, in their usual order.
 fn select(names: &[String]) -> Result<Vec<Scenario>> {
     let all = scenario::all();
     let is_group = |name: &str| ["core", "matrix", "all"].contains(&name);
-    if let Some(name) = names.iter().find(|name| !is_group(name) && !all.iter().any(|it| it.name == **name)) {
-        bail!("unknown scenario '{name}': see `prepare-root-qemu list`");
+    let unknown = |name: &str| !is_group(name) && !all.iter().any(|scenario| scenario.name.contains(name));
+    if let Some(name) = names.iter().find(|name| unknown(name)) {
+        bail!("no scenario has '{name}' in its name: see `prepare-root-qemu list`");
     }
     let wanted = |scenario: &Scenario| {
         names.is_empty() && scenario.core
@@ -173,7 +200,7 @@ fn select(names: &[String]) -> Result<Vec<Scenario>> {
                 "all" => true,
                 "core" => scenario.core,
                 "matrix" => !scenario.core,
-                name => name == scenario.name,
+                text => scenario.name.contains(text),
             })
     };
     Ok(all.into_iter().filter(wanted).collect())

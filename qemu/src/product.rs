@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// The program that makes the deployment the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,10 @@ impl Program {
 /// Our files, as `make install` lays them out. Made once, so that all scenarios of a run boot the same.
 pub struct Product {
     place: Workplace,
+    workspace: PathBuf,
+    logs: PathBuf,
+    /// Whether the package is there; it is made when somebody asks for it.
+    packed: Mutex<bool>,
 }
 
 impl Product {
@@ -47,7 +52,9 @@ impl Product {
     /// `$PREPARE_ROOT_BIN` names a program that is already built.
     pub fn make(workspace: &Path, cache: &Cache, progress: &Progress) -> Result<Self> {
         let logs = cache.logs("build")?;
-        let product = Self { place: cache.workplace()? };
+        let (place, packed) = (cache.workplace()?, Mutex::new(false));
+        let product = Self { place, workspace: workspace.to_owned(), logs, packed };
+        let logs = &product.logs;
         let mut variables: Vec<OsString> = Vec::new();
         if let Some(binary) = std::env::var_os("PREPARE_ROOT_BIN") {
             let binary = Path::new(&binary).canonicalize().context("find $PREPARE_ROOT_BIN")?;
@@ -64,6 +71,19 @@ impl Product {
     /// The program itself.
     pub fn program(&self) -> PathBuf {
         self.files().join("usr/lib/prepare-root/ostree-prepare-root")
+    }
+
+    /// A directory with our Debian package, and nothing else.
+    pub fn package(&self, progress: &Progress) -> Result<PathBuf> {
+        let folder = self.place.join("package");
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*packed {
+            let variables = [assignment("DEB_DIR=", &folder), assignment("DEB_ARCH=", Path::new("amd64"))];
+            let build = || make(&self.workspace, "deb", &variables, &self.logs.join("deb.log"));
+            progress.step("building the Debian package (make deb)", build)?;
+            *packed = true;
+        }
+        Ok(folder)
     }
 
     /// The directory that stands for the root of a system.

@@ -1,20 +1,20 @@
 //! Lines that tell what a long step does, and how long each step took.
 
 use anyhow::Result;
-use std::cell::RefCell;
 use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The clock of one invocation. Lines go to standard error; results to standard output.
 pub struct Progress {
     start: Instant,
-    steps: RefCell<Vec<(String, Duration)>>,
+    steps: Mutex<Vec<(String, Duration)>>,
 }
 
 impl Progress {
     /// Starts the clock.
     pub fn new() -> Self {
-        Self { start: Instant::now(), steps: RefCell::default() }
+        Self { start: Instant::now(), steps: Mutex::default() }
     }
 
     /// Prints one line with the time since the start.
@@ -30,12 +30,12 @@ impl Progress {
         let took = started.elapsed();
         let end = if result.is_ok() { "done" } else { "FAILED" };
         self.say(format_args!("{label}: {end} ({:.1} s)", took.as_secs_f64()));
-        self.steps.borrow_mut().push((label.to_owned(), took));
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).push((label.to_owned(), took));
         result
     }
 
     /// The steps so far, with what each took.
     pub fn steps(&self) -> Vec<(String, Duration)> {
-        self.steps.borrow().clone()
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

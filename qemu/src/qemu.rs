@@ -5,6 +5,7 @@ use crate::archive;
 use crate::console::{End, Exchange, Watch};
 use crate::disk::Disk;
 use crate::entry::Entry;
+use crate::machine::Machine;
 use crate::recipe::File;
 use crate::report::Report;
 use anyhow::{Context, bail};
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// Changes the kernel command line that OSTree wrote, word by word.
@@ -32,6 +33,8 @@ pub struct Boot<'a> {
     pub argument: Option<&'a str>,
     /// What is typed on the console.
     pub dialogue: &'static [Exchange],
+    /// The machine.
+    pub machine: Machine,
     /// Files that are put over the initramfs.
     pub archive: &'a [File],
     /// Whether what the guest writes to the disk stays there.
@@ -104,17 +107,6 @@ impl Outcome {
     }
 }
 
-/// A machine without disks, with its console on standard input and output.
-pub fn machine(accel: Accel) -> Command {
-    // Should we be killed, no guest stays behind.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-    command.args(accel.arguments());
-    command.args(["-smp", "2", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot"]);
-    command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
-    command
-}
-
 /// How often a guest is booted whose kernel the emulator kills or stops.
 pub const TRIES: usize = 3;
 
@@ -136,7 +128,8 @@ impl<'a> Boot<'a> {
     /// As the entry says; nobody looks on, nothing stays.
     pub fn new(accel: Accel, limit: Duration, logs: &'a Path) -> Self {
         let (live, keep, edit, argument, dialogue, archive) = (false, false, None, None, &[], &[]);
-        Self { accel, limit, live, edit, argument, dialogue, archive, keep, logs }
+        let machine = Machine::VIRTUAL;
+        Self { accel, limit, live, edit, argument, dialogue, machine, archive, keep, logs }
     }
 
     /// Boots the entry of a disk.
@@ -168,12 +161,10 @@ impl<'a> Boot<'a> {
             }
         };
 
-        let mut command = machine(self.accel);
+        let mut command = disk.arch.machine(self.accel);
         command.arg("-kernel").arg(&entry.kernel).arg("-initrd").arg(&initramfs);
         command.args(["-append", &command_line]);
-        command.arg("-drive");
-        let snapshot = if self.keep { "off" } else { "on" };
-        command.arg(format!("if=virtio,format=raw,snapshot={snapshot},file={}", disk.image().display()));
+        self.machine.bus.add(&mut command, &disk.image(), self.keep);
         command.args(["-device", "virtio-rng-pci"]);
         command.args(["-device", "virtio-serial-pci", "-chardev"]);
         command.arg(format!("file,id=report,path={}", report.display()));

@@ -1,10 +1,14 @@
 //! Everything a disk is made from.
 
+use crate::base::Base;
 use crate::cache::Key;
+use crate::generator::Generator;
 use crate::kernel::Kernel;
 use crate::layout;
+use crate::machine::Arch;
 use crate::product::Program;
 use crate::seal;
+use crate::storage::Storage;
 use crate::suite::Suite;
 use anyhow::Result;
 use std::path::Path;
@@ -41,11 +45,30 @@ pub enum Damage {
     NoSignature,
 }
 
+/// How our files come into a system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// By `make install`; the scenario's own script makes the initramfs.
+    Files,
+    /// By installing the Debian package, whose trigger makes the initramfs.
+    Package,
+}
+
 /// What a disk with a deployed Debian is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
     /// The Debian release.
     pub suite: Suite,
+    /// The processor it is for.
+    pub arch: Arch,
+    /// What makes its initramfs.
+    pub generator: Generator,
+    /// Packages it has besides those that every system here has.
+    pub packages: &'static [&'static str],
+    /// How our files come into it.
+    pub delivery: Delivery,
+    /// How the disk is laid out.
+    pub storage: Storage,
     /// The kernel it boots.
     pub kernel: Kernel,
     /// Whose `ostree-prepare-root` is in the initramfs.
@@ -54,10 +77,6 @@ pub struct Recipe {
     pub config: Option<&'static str>,
     /// Kernel arguments that the deployment is made with.
     pub kargs: Vec<String>,
-    /// dracut modules left out.
-    pub omit: &'static str,
-    /// Executable files added to the initramfs only.
-    pub initramfs_files: &'static [File],
     /// Whether `/var` is that of a machine that has booted before, instead of empty.
     pub used_var: bool,
     /// Files removed from the tree.
@@ -107,12 +126,15 @@ impl Recipe {
     pub fn new(suite: Suite) -> Self {
         Self {
             suite,
+            arch: Arch::Amd64,
+            generator: Generator::Dracut,
+            packages: &[],
+            delivery: Delivery::Files,
+            storage: Storage::PLAIN,
             kernel: Kernel::Suite,
             program: Program::Ours,
             config: None,
             kargs: KARGS.map(str::to_owned).to_vec(),
-            omit: "",
-            initramfs_files: &[],
             used_var: false,
             remove: &[],
             files: &[],
@@ -134,14 +156,14 @@ impl Recipe {
         self
     }
 
-    /// Without some dracut modules.
-    pub fn omit(self, omit: &'static str) -> Self {
-        Self { omit, ..self }
+    /// With another maker of its initramfs.
+    pub fn generator(self, generator: Generator) -> Self {
+        Self { generator, ..self }
     }
 
-    /// With files only the initramfs has.
-    pub fn initramfs_files(self, initramfs_files: &'static [File]) -> Self {
-        Self { initramfs_files, ..self }
+    /// With our files from the Debian package.
+    pub fn delivery(self, delivery: Delivery) -> Self {
+        Self { delivery, ..self }
     }
 
     /// With the `/var` of a machine that has booted before.
@@ -184,6 +206,16 @@ impl Recipe {
         Self { damage: Some(damage), ..self }
     }
 
+    /// The plain Debian it is made from.
+    pub fn base(&self) -> Base {
+        Base::new(self.suite, self.arch, self.generator, self.packages)
+    }
+
+    /// Whether the same disk serves both, before it is damaged.
+    pub fn same_disk(&self, other: &Self) -> bool {
+        Self { damage: None, ..self.clone() } == Self { damage: None, ..other.clone() }
+    }
+
     /// The name in the cache of the finished disk, before it is damaged. `product` is the directory with
     /// our files.
     pub fn disk_name(&self, base: &str, product: Option<&Path>) -> Result<String> {
@@ -191,15 +223,16 @@ impl Recipe {
         if let Some(product) = product {
             key = key.with_files(product)?;
         }
-        key = key.with("config", self.config.unwrap_or("none")).with("omit", self.omit);
+        key = key.with("config", self.config.unwrap_or("none")).with("generator", self.generator.name());
         key = key.with("used-var", [u8::from(self.used_var)]).with("hotfix", [u8::from(self.hotfix)]);
         key = key.with("newer", [u8::from(self.newer)]);
         key = key.with("image", self.image.name()).with("kernel", self.kernel.name());
         for karg in &self.kargs {
             key = key.with("karg", karg);
         }
-        for (path, text) in self.initramfs_files {
-            key = key.with(path, text);
+        key = key.with("delivery", [u8::from(self.delivery == Delivery::Package)]);
+        for (name, value) in self.storage.variables() {
+            key = key.with(name, value);
         }
         for path in self.remove {
             key = key.with("remove", path);

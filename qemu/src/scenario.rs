@@ -2,8 +2,10 @@
 
 use crate::console::Exchange;
 use crate::expect::Expect::{self, *};
-use crate::kernel::Kernel;
+use crate::generator::Generator;
 use crate::layout;
+use crate::machine::Machine;
+use crate::matrix::{self, Cell};
 use crate::product::Program;
 use crate::qemu::Edit;
 use crate::recipe::{Damage, File, Image, Recipe};
@@ -12,15 +14,19 @@ use crate::suite::Suite::{self, Forky, Trixie};
 /// One boot and what it must show.
 pub struct Scenario {
     /// Its name on the command line.
-    pub name: &'static str,
+    pub name: String,
     /// What it is about, in one line.
-    pub about: &'static str,
+    pub about: String,
     /// Whether it runs when none is named.
     pub core: bool,
     /// What its disk is made from.
     pub recipe: Recipe,
     /// What is changed on the kernel command line OSTree wrote.
     pub edit: Option<Edit>,
+    /// What it runs on.
+    pub machine: Machine,
+    /// The cells of the matrix that it fills.
+    pub cells: Vec<Cell>,
     /// Files that are put over the initramfs: one disk serves several configurations.
     pub archive: &'static [File],
     /// What is typed on the console.
@@ -42,8 +48,27 @@ pub enum Boots {
     AsSuggested,
 }
 
+impl Scenario {
+    /// One boot of a disk as it is made, outside of the matrix.
+    pub fn new(name: &str, about: &str, recipe: Recipe, expect: Vec<&'static [Expect]>) -> Self {
+        Self {
+            name: name.to_owned(),
+            about: about.to_owned(),
+            core: false,
+            recipe,
+            edit: None,
+            machine: Machine::VIRTUAL,
+            cells: Vec::new(),
+            archive: &[],
+            dialogue: &[],
+            boots: Boots::Once,
+            expect,
+        }
+    }
+}
+
 /// A system that works, whoever mounted what.
-const HEALTHY: &[Expect] = &[
+pub const HEALTHY: &[Expect] = &[
     MultiUser,
     NoFailedUnits,
     BootedDeployment,
@@ -53,14 +78,13 @@ const HEALTHY: &[Expect] = &[
     MountedOnce("/boot"),
     NothingStacked,
     BootedFile,
-    Announced,
 ];
 
-/// The same when nobody listened to the journal's socket yet.
-const UNHEARD: &[Expect] = HEALTHY.split_at(HEALTHY.len() - 1).0;
+/// The journal was told, where its socket is there already: with systemd in the initramfs.
+pub const ANNOUNCED: &[Expect] = &[Announced];
 
 /// A system that works on a composefs image, whoever mounted what.
-const COMPOSEFS: &[Expect] = &[
+pub const COMPOSEFS: &[Expect] = &[
     MultiUser,
     NoFailedUnits,
     ComposefsRoot,
@@ -71,30 +95,29 @@ const COMPOSEFS: &[Expect] = &[
     MountedOnce("/var"),
     MountedOnce("/boot"),
     NothingStacked,
-    Announced,
 ];
 
 /// The image cannot be written over, and `/etc` is the deployment's.
-const READONLY_ROOT: &[Expect] =
+pub const READONLY_ROOT: &[Expect] =
     &[NotWritable("/"), NotWritable("/usr"), MountedReadOnly("/"), EtcOfDeployment];
 
 /// The files can be read.
-const READABLE: &[Expect] = &[Witness("genuine")];
+pub const READABLE: &[Expect] = &[Witness("genuine")];
 
 /// The kernel compares every file with the digest that the image has of it.
-const VERITY: &[Expect] = &[RootOption("verity=require"), BootedTrue("composefs.verity")];
+pub const VERITY: &[Expect] = &[RootOption("verity=require"), BootedTrue("composefs.verity")];
 
 /// The image is the one of the commit, and somebody we trust signed that.
-const SIGNED: &[Expect] = &[BootedKey("composefs.signed")];
+pub const SIGNED: &[Expect] = &[BootedKey("composefs.signed")];
 
 /// An orderly end, with everything still there for a person to repair.
-const REFUSED: &[Expect] = &[Emergency, PhysicalRootKept, ConsoleShows("ostree-prepare-root")];
+pub const REFUSED: &[Expect] = &[Emergency, PhysicalRootKept, ConsoleShows("ostree-prepare-root")];
 
 /// Our program did it, as it was asked to, and had nothing to complain of.
-const OURS: &[Expect] = &[OurLog, NoWarnings, AsAsked];
+pub const OURS: &[Expect] = &[OurLog, NoWarnings, AsAsked];
 
 /// The machine's own directories can be written.
-const WRITABLE: &[Expect] = &[Writable("/etc"), Writable("/var")];
+pub const WRITABLE: &[Expect] = &[Writable("/etc"), Writable("/var")];
 
 /// In a shell, before the program and after it: what is at /sysroot, and on with the boot. Not a
 /// prompt that somebody else could print; not a word of the command in what it answers.
@@ -110,15 +133,12 @@ const OLDER: &[Expect] = &[OurLog, Witness("genuine")];
 
 const LOCKED_CONFIG: &str = "[overrides]\nkernel-arguments = safe\n";
 const FALLBACK_CONFIG: &str = "[recovery]\nfallback = same-kernel\n";
-const READONLY_CONFIG: &str = "[sysroot]\nreadonly = true\n";
-const READONLY: &[Expect] = &[NotWritable("/sysroot"), MountedReadOnly("/sysroot"), NotWritable("/")];
 
-const CONFIG: &str = "etc/ostree/prepare-root.conf";
+/// Where the configuration is.
+pub const CONFIG: &str = "etc/ostree/prepare-root.conf";
 const COMPOSEFS_CONFIG: &str = "[composefs]\nenabled = yes\n";
 const VERITY_CONFIG: &str = "[composefs]\nenabled = verity\n";
 const SIGNED_CONFIG: &str = "[composefs]\nenabled = signed\n";
-const TRANSIENT_CONFIG: &str = "[composefs]\nenabled = yes\n\
-    [root]\ntransient = true\n[etc]\ntransient = true\n[var]\ntransient = true\n";
 
 /// The first test vector of RFC 8032: a good key, and not ours.
 const WRONG_KEY: File = (layout::KEYS, "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n");
@@ -128,29 +148,26 @@ const FSTAB: File = ("etc/fstab", "LABEL=prepare-root / ext4 errors=remount-ro 0
 
 const MARKER: (&str, &str) =
     ("var/lib/dracut/hooks/pre-mount/50-marker.sh", include_str!("../initramfs/marker.sh"));
-const EMERGENCY: (&str, &str) =
+/// Reports from dracut's emergency shell.
+pub const EMERGENCY: File =
     ("var/lib/dracut/hooks/emergency/50-report.sh", include_str!("../initramfs/emergency.sh"));
 
 /// What any boot must show, whatever its recipe: `boot` judges by this.
 pub fn always(program: Program) -> impl Iterator<Item = Expect> {
     let ours = if program == Program::Ours { OURS } else { &[] };
-    HEALTHY.iter().chain(ours).copied()
+    [HEALTHY, ANNOUNCED, ours].concat().into_iter()
 }
 
 /// Every scenario, in the order they run.
 pub fn all() -> Vec<Scenario> {
-    let scenario = |name, about, recipe, expect| Scenario {
-        name,
-        about,
-        core: false,
-        recipe,
-        edit: None,
-        archive: &[],
-        dialogue: &[],
-        boots: Boots::Once,
-        expect,
-    };
-    let composefs = |more: &[&'static [Expect]]| [&[COMPOSEFS, OURS, WRITABLE], more].concat();
+    let mut all = matrix::cells();
+    all.extend(others());
+    all
+}
+
+/// The scenarios outside of the matrix: what goes wrong, and what is asked for.
+fn others() -> Vec<Scenario> {
+    let scenario = |name: &str, about: &str, recipe, expect| Scenario::new(name, about, recipe, expect);
     let refused = |name, about, suite, damage: Option<Damage>, archive, why| {
         let recipe = Recipe { damage, ..signed(suite) };
         Scenario {
@@ -159,63 +176,10 @@ pub fn all() -> Vec<Scenario> {
             ..scenario(name, about, recipe, vec![REFUSED, &[ExitStatus("13")], why])
         }
     };
-    let healthy = |more: &'static [Expect]| vec![HEALTHY, OURS, WRITABLE, more];
+    let healthy = |more: &'static [Expect]| vec![HEALTHY, ANNOUNCED, OURS, WRITABLE, more];
+    let expect_composefs =
+        |more: &[&'static [Expect]]| [&[COMPOSEFS, ANNOUNCED, OURS, WRITABLE], more].concat();
     vec![
-        Scenario {
-            core: true,
-            ..scenario(
-                "trixie-dracut",
-                "Debian 13 as it comes",
-                Recipe::new(Trixie),
-                healthy(&[
-                    Generated("var.mount"),
-                    MountedBySystemd("var.mount"),
-                    NotGenerated("boot.mount"),
-                    FoundMounted("boot.mount"),
-                ]),
-            )
-        },
-        Scenario {
-            core: true,
-            ..scenario(
-                "forky-dracut",
-                "Debian 14 as it comes",
-                Recipe::new(Forky),
-                healthy(&[
-                    Generated("var.mount"),
-                    MountedBySystemd("var.mount"),
-                    Generated("boot.mount"),
-                    MountedBySystemd("boot.mount"),
-                ]),
-            )
-        },
-        scenario(
-            "trixie-readonly",
-            "sysroot.readonly: the physical root is read-only, /etc and /var are not",
-            Recipe::new(Trixie).config(READONLY_CONFIG),
-            healthy(READONLY),
-        ),
-        scenario(
-            "forky-readonly",
-            "sysroot.readonly: the physical root is read-only, /etc and /var are not",
-            Recipe::new(Forky).config(READONLY_CONFIG),
-            healthy(READONLY),
-        ),
-        scenario(
-            "trixie-ro",
-            "the kernel argument ro: everything on the disk stays read-only",
-            Recipe::new(Trixie).replace_karg("rw", "ro").used_var(),
-            vec![HEALTHY, OURS, &[NotWritable("/"), NotWritable("/etc"), NotWritable("/var")]],
-        ),
-        Scenario {
-            core: true,
-            ..scenario(
-                "trixie-dracut-nosystemd",
-                "an initramfs of shell hooks, without systemd",
-                without_systemd(),
-                vec![UNHEARD, OURS, WRITABLE],
-            )
-        },
         scenario(
             "forky-mount-var-true",
             "our program mounts /var and /boot although the generator has units for both",
@@ -227,12 +191,15 @@ pub fn all() -> Vec<Scenario> {
                 FoundMounted("boot.mount"),
             ]),
         ),
-        scenario(
-            "trixie-marker",
-            "/run/ostree/initramfs-mount-var asks our program to mount /var",
-            Recipe::new(Trixie).initramfs_files(&[MARKER]),
-            healthy(&[FoundMounted("var.mount")]),
-        ),
+        Scenario {
+            archive: &[MARKER],
+            ..scenario(
+                "trixie-marker",
+                "/run/ostree/initramfs-mount-var asks our program to mount /var",
+                Recipe::new(Trixie),
+                healthy(&[FoundMounted("var.mount")]),
+            )
+        },
         Scenario {
             edit: Some(without_slash),
             ..scenario(
@@ -293,8 +260,8 @@ pub fn all() -> Vec<Scenario> {
             ..scenario(
                 "trixie-break-nosystemd",
                 "the same shells in an initramfs of shell hooks",
-                without_systemd(),
-                vec![UNHEARD, OURS, WRITABLE],
+                Recipe::new(Trixie).generator(Generator::DracutShell),
+                vec![HEALTHY, OURS, WRITABLE],
             )
         },
         Scenario {
@@ -348,72 +315,11 @@ pub fn all() -> Vec<Scenario> {
         },
         Scenario {
             core: true,
-            boots: Boots::Twice,
-            ..scenario(
-                "forky-composefs",
-                "composefs as Debian 14 deploys it",
-                plain(Forky),
-                composefs(&[READONLY_ROOT, READABLE, &[Remembered("/etc"), Remembered("/var")]]),
-            )
-        },
-        Scenario {
-            core: true,
-            ..scenario(
-                "trixie-composefs",
-                "composefs on Debian 13, deployed by a newer ostree than its own",
-                plain(Trixie),
-                composefs(&[READONLY_ROOT, READABLE]),
-            )
-        },
-        Scenario {
-            core: true,
-            ..scenario(
-                "trixie-composefs-6.1",
-                "composefs with the oldest kernel: EROFS on a loop device, no data-only layers",
-                plain(Trixie).kernel(Kernel::Bookworm),
-                composefs(&[READONLY_ROOT, READABLE, &[Kernel("6.1.")]]),
-            )
-        },
-        Scenario {
-            core: true,
             ..scenario(
                 "forky-composefs-fstab",
                 "a line for / in /etc/fstab: nobody fails on remounting the image",
                 plain(Forky).files(&[FSTAB]),
-                composefs(&[READONLY_ROOT, READABLE, &[RemountLeftAlone]]),
-            )
-        },
-        Scenario {
-            core: true,
-            boots: Boots::Twice,
-            archive: &[(CONFIG, TRANSIENT_CONFIG)],
-            ..scenario(
-                "forky-transient",
-                "transient root, /etc and /var: writable until the next boot, and the disk untouched",
-                plain(Forky),
-                composefs(&[&[
-                    BootedTrue("root.transient"),
-                    Writable("/"),
-                    Forgotten("/"),
-                    Forgotten("/etc"),
-                    Forgotten("/var"),
-                    MountedKind("/etc", "overlay"),
-                    MountedKind("/var", "tmpfs"),
-                    Mode("/", "755"),
-                    Mode("/etc", "755"),
-                    Mode("/var", "755"),
-                    DiskUntouched,
-                ]]),
-            )
-        },
-        Scenario {
-            core: true,
-            archive: &[(CONFIG, VERITY_CONFIG)],
-            ..scenario(
-                "trixie-verity",
-                "all files sealed with fs-verity",
-                signed(Trixie),
-                composefs(&[READONLY_ROOT, READABLE, VERITY]),
+                expect_composefs(&[READONLY_ROOT, READABLE, &[RemountLeftAlone]]),
             )
         },
         Scenario {
@@ -423,25 +329,7 @@ pub fn all() -> Vec<Scenario> {
                 "forky-verity-damaged",
                 "one sealed file replaced by another: an error for who reads it, nothing else",
                 signed(Forky).damage(Damage::File),
-                composefs(&[READONLY_ROOT, VERITY, &[Witness("Input/output error")]]),
-            )
-        },
-        Scenario {
-            core: true,
-            ..scenario(
-                "trixie-signed",
-                "a commit signed with a key in the initramfs",
-                signed(Trixie),
-                composefs(&[READONLY_ROOT, READABLE, VERITY, SIGNED]),
-            )
-        },
-        Scenario {
-            core: true,
-            ..scenario(
-                "forky-signed",
-                "a commit signed with a key in the initramfs",
-                signed(Forky),
-                composefs(&[READONLY_ROOT, READABLE, VERITY, SIGNED]),
+                expect_composefs(&[READONLY_ROOT, VERITY, &[Witness("Input/output error")]]),
             )
         },
         refused(
@@ -494,14 +382,6 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
     ]
-}
-
-/// A system with an initramfs of shell hooks.
-fn without_systemd() -> Recipe {
-    Recipe::new(Trixie)
-        // This file of ostree-boot asks for the module that is to be left out.
-        .remove(&["etc/dracut.conf.d/ostree.conf"])
-        .omit("systemd systemd-initrd dracut-systemd systemd-udevd dbus")
 }
 
 /// A system that wants its composefs image.

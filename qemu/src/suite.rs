@@ -1,6 +1,5 @@
 //! The Debian releases that are booted.
 
-use crate::kernel;
 use anyhow::{Result, bail};
 use std::fmt;
 
@@ -29,24 +28,6 @@ impl Suite {
             "forky" => Ok(Self::Forky),
             _ => bail!("unknown suite '{name}': trixie and forky are known"),
         }
-    }
-
-    /// The packages named to mmdebstrap; the rest are what they depend on.
-    ///
-    /// `ostree-boot` brings libostree's own program and dracut module, which ours has to live beside.
-    pub fn packages(self) -> &'static [&'static str] {
-        &[
-            "systemd-sysv",
-            "udev",
-            "dbus",
-            "kmod",
-            "e2fsprogs",
-            "zstd",
-            "ostree",
-            "ostree-boot",
-            "dracut",
-            kernel::PACKAGE,
-        ]
     }
 
     /// What mmdebstrap is told apart from suite, packages and output.

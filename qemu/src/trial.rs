@@ -1,58 +1,57 @@
-//! Runs scenarios and keeps the score.
+//! Runs scenarios and judges them.
 
 use crate::disk::{Builder, Disk};
 use crate::expect::Expect;
 use crate::product::Program;
 use crate::qemu::{Boot, First, Outcome};
+use crate::recipe::Recipe;
 use crate::scenario::{Boots, Scenario};
 use crate::script;
 use anyhow::{Context, Result, anyhow};
 use std::fs;
-use std::path::Path;
+use std::num::NonZero;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
-/// Assertions that held and that did not.
-#[derive(Debug, Default)]
-pub struct Score {
-    passed: usize,
-    failed: usize,
+/// What came of one scenario.
+pub struct Verdict {
+    /// One line for each assertion: its name, and why it does not hold.
+    lines: Vec<(String, Result<(), String>)>,
+    /// What somebody who looks into it wants to read next.
+    details: String,
 }
 
-impl Score {
-    /// Builds, boots and judges one scenario, one line per assertion.
-    pub fn run(&mut self, scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>) -> Result<()> {
-        let name = scenario.name;
-        let twice = scenario.boots != Boots::Once;
-        let outcome = builder.disk(&scenario.recipe, twice, boot.logs).and_then(|disk| {
-            if twice {
-                return boot_twice(scenario, builder, boot, &disk);
-            }
-            builder.progress.step(&format!("{name}: booting"), || boot.run(&disk))
-        });
-        let failed_before = self.failed;
-        match &outcome {
-            Ok(outcome) => self.judge(scenario, outcome),
+impl Verdict {
+    /// Builds, boots and judges one scenario.
+    pub fn of(scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>) -> Self {
+        let mut verdict = Self { lines: Vec::new(), details: String::new() };
+        match outcome(scenario, builder, boot) {
+            Ok(outcome) => verdict.judge(scenario, &outcome),
             Err(error) => {
                 // The line of a test is one line; the rest is for the person reading.
                 let text = format!("{error:#}");
                 let (reason, rest) = text.split_once('\n').unwrap_or((&text, ""));
-                self.count(name, Err(reason.to_owned()));
-                eprint!("{rest}");
+                verdict.lines.push((scenario.name.clone(), Err(reason.to_owned())));
+                rest.clone_into(&mut verdict.details);
             }
         }
-        if self.failed > failed_before {
-            show_console(&boot.logs.join("console.log"), boot.logs)?;
+        if !verdict.passed() {
+            let console = boot.logs.join("console.log");
+            if let Ok(tail) = script::tail(&console) {
+                verdict.details += &format!("the console ends with:\n{tail}");
+            }
+            verdict.details += &format!("logs: {}\n", boot.logs.display());
         }
-        Ok(())
+        verdict
     }
 
     fn judge(&mut self, scenario: &Scenario, outcome: &Outcome) {
-        let expectations = scenario.expect.iter().copied().flatten();
-        for expectation in expectations {
+        for expectation in scenario.expect.iter().copied().flatten() {
             // The reference is judged by the same list; it only does not log what ours does.
             if matches!(expectation, Expect::OurLog) && scenario.recipe.program == Program::Libostree {
                 continue;
             }
-            self.count(&format!("{}/{expectation}", scenario.name), expectation.check(outcome));
+            self.lines.push((format!("{}/{expectation}", scenario.name), expectation.check(outcome)));
             // Without a report, every further line would only repeat that there is none.
             if !outcome.report.is_complete() {
                 break;
@@ -60,31 +59,94 @@ impl Score {
         }
     }
 
-    fn count(&mut self, name: &str, result: Result<(), String>) {
-        match result {
-            Ok(()) => {
-                self.passed += 1;
-                println!("test {name} ... ok");
-            }
-            Err(reason) => {
-                self.failed += 1;
-                println!("test {name} ... FAILED ({reason})");
-            }
-        }
+    /// Whether everything was as expected.
+    pub fn passed(&self) -> bool {
+        self.lines.iter().all(|(_, result)| result.is_ok())
     }
 
-    /// Prints the last line; whether nothing failed.
-    pub fn finish(&self) -> bool {
-        let all_passed = self.failed == 0;
-        let word = if all_passed { "ok" } else { "FAILED" };
-        println!("\ntest result: {word}. {} passed; {} failed; 0 ignored", self.passed, self.failed);
-        all_passed
+    /// Prints it.
+    fn print(&self) {
+        for (name, result) in &self.lines {
+            match result {
+                Ok(()) => println!("test {name} ... ok"),
+                Err(reason) => println!("test {name} ... FAILED ({reason})"),
+            }
+        }
+        eprint!("{}", self.details);
     }
+}
+
+/// Runs scenarios, `jobs` at a time, and prints what came of each as soon as it is known. Those that share a
+/// disk run one after the other. The verdicts are in the order of the scenarios.
+pub fn run_all(
+    scenarios: &[Scenario],
+    jobs: NonZero<usize>,
+    run: impl Fn(&Scenario) -> Result<Verdict> + Sync,
+) -> Result<Vec<Verdict>> {
+    let queue = Mutex::new(by_disk(scenarios).into_iter());
+    let verdicts = Mutex::new(Vec::new());
+    let work = || -> Result<()> {
+        while let Some(group) = lock(&queue).next() {
+            for index in group {
+                let verdict = run(&scenarios[index])?;
+                let mut verdicts = lock(&verdicts);
+                verdict.print();
+                verdicts.push((index, verdict));
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.get()).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })?;
+    let mut verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    verdicts.sort_by_key(|(index, _)| *index);
+    Ok(verdicts.into_iter().map(|(_, verdict)| verdict).collect())
+}
+
+/// The scenarios' numbers, in groups of one disk.
+fn by_disk(scenarios: &[Scenario]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<(&Recipe, Vec<usize>)> = Vec::new();
+    for (index, Scenario { recipe, .. }) in scenarios.iter().enumerate() {
+        match groups.iter_mut().find(|(other, _)| other.same_disk(recipe)) {
+            Some((_, group)) => group.push(index),
+            None => groups.push((recipe, vec![index])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints the last line; whether nothing failed.
+pub fn finish(verdicts: &[Verdict]) -> bool {
+    let lines = || verdicts.iter().flat_map(|verdict| &verdict.lines);
+    let passed = lines().filter(|(_, result)| result.is_ok()).count();
+    let failed = lines().count() - passed;
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored");
+    failed == 0
+}
+
+/// Builds the disk and boots it, as often as the scenario wants.
+fn outcome(scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>) -> Result<Outcome> {
+    let twice = scenario.boots != Boots::Once;
+    let disk = builder.disk(&scenario.recipe, twice, boot.logs)?;
+    if twice {
+        return boot_twice(scenario, builder, boot, &disk);
+    }
+    builder.progress.step(&format!("{}: booting", scenario.name), || boot.run(&disk))
 }
 
 /// Boots a disk of our own, and once more what the first boot left of it.
 fn boot_twice(scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>, disk: &Disk) -> Result<Outcome> {
-    let name = scenario.name;
+    let name = &scenario.name;
     let logs = boot.logs.join("first");
     fs::create_dir(&logs).context("create a log directory")?;
     let disk_before = disk.listing(&logs)?;
@@ -103,10 +165,23 @@ fn boot_twice(scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>, disk:
     Ok(Outcome { first: Some(Box::new(first)), ..second })
 }
 
-fn show_console(console: &Path, logs: &Path) -> Result<()> {
-    if console.exists() {
-        eprint!("the console ends with:\n{}", script::tail(console).context("show the console")?);
+#[cfg(test)]
+mod tests {
+    use super::by_disk;
+    use crate::matrix;
+
+    #[test]
+    fn what_shares_a_disk_runs_one_after_the_other() {
+        let cells = matrix::cells();
+        let groups = by_disk(&cells);
+        let of = |name: &str| {
+            let has = |group: &&Vec<usize>| group.iter().any(|index| cells[*index].name == name);
+            groups.iter().position(|group| has(&group))
+        };
+        assert!(of("trixie-dracut-bind").is_some());
+        assert_eq!(of("trixie-dracut-bind"), of("trixie-dracut-readonly"));
+        assert_ne!(of("trixie-dracut-bind"), of("trixie-dracut-shell-bind"));
+        assert_ne!(of("trixie-dracut-bind"), of("forky-dracut-bind"));
+        assert_eq!(groups.iter().map(Vec::len).sum::<usize>(), cells.len());
     }
-    eprintln!("logs: {}", logs.display());
-    Ok(())
 }

@@ -1,0 +1,100 @@
+//! The machines QEMU stands for.
+
+use crate::accel::Accel;
+use anyhow::{Context, Result};
+use std::fs;
+use std::num::NonZero;
+use std::path::Path;
+use std::process::Command;
+
+/// A processor architecture, by Debian's name for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    /// x86-64.
+    Amd64,
+}
+
+/// What the disk hangs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// A virtio block device.
+    VirtioBlk,
+    /// A SCSI disk at a virtio controller.
+    VirtioScsi,
+    /// A SATA disk.
+    Ahci,
+    /// An NVMe name space.
+    Nvme,
+}
+
+/// What starts the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// QEMU itself, with what the boot entry names.
+    None,
+}
+
+/// A machine as far as scenarios choose it; the architecture is the disk's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// What the disk hangs on.
+    pub bus: Bus,
+    /// What starts the kernel.
+    pub firmware: Firmware,
+}
+
+impl Arch {
+    /// Its name in Debian.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+        }
+    }
+
+    /// A machine without disks, with its console on standard input and output.
+    pub fn machine(self, accel: Accel) -> Command {
+        // Should we be killed, no guest stays behind.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(accel.arguments());
+        command.args(["-smp", "2", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot"]);
+        command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+        command
+    }
+}
+
+impl Bus {
+    /// Adds a disk to a machine. What the guest writes is lost at its end unless `keep`.
+    pub fn add(self, command: &mut Command, image: &Path, keep: bool) {
+        let snapshot = if keep { "off" } else { "on" };
+        command.arg("-drive");
+        command.arg(format!("if=none,id=disk,format=raw,snapshot={snapshot},file={}", image.display()));
+        let devices: &[&str] = match self {
+            Self::VirtioBlk => &["virtio-blk-pci,drive=disk"],
+            Self::VirtioScsi => &["virtio-scsi-pci,id=scsi", "scsi-hd,bus=scsi.0,drive=disk"],
+            Self::Ahci => &["ahci,id=ahci", "ide-hd,bus=ahci.0,drive=disk"],
+            Self::Nvme => &["nvme,drive=disk,serial=disk"],
+        };
+        for device in devices {
+            command.args(["-device", device]);
+        }
+    }
+}
+
+/// Memory that a guest and the building of its disk take, in KiB: 1 GiB for the guest, the rest for what a
+/// disk under way has in the page cache.
+const MEMORY_PER_GUEST: usize = 3 << 20;
+
+/// How many guests this host can take: two, since a guest has two processors, or one where memory is short.
+pub fn guests_at_a_time() -> Result<NonZero<usize>> {
+    let text = fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+    let available =
+        text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next());
+    let available: usize = available.context("/proc/meminfo has no MemAvailable")?.parse()?;
+    Ok(NonZero::new((available / MEMORY_PER_GUEST).min(2)).unwrap_or(NonZero::<usize>::MIN))
+}
+
+impl Machine {
+    /// The simplest there is.
+    pub const VIRTUAL: Self = Self { bus: Bus::VirtioBlk, firmware: Firmware::None };
+}

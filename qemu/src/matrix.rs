@@ -1,0 +1,258 @@
+//! The boot matrix: which systems must boot, in which ways. A cell is a scenario with a place in the table.
+
+use crate::expect::Expect::{self, *};
+use crate::generator::Generator;
+use crate::kernel::Kernel;
+use crate::machine::{Bus, Machine};
+use crate::recipe::{Delivery, File, Image, Recipe};
+use crate::scenario::{self, Boots, CONFIG, EMERGENCY, Scenario};
+use crate::suite::Suite::{self, Forky, Trixie};
+
+/// What the deployment is made of, and what of it lasts: the columns of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The deployment's directory becomes the root.
+    Bind,
+    /// The same with `sysroot.readonly`.
+    Readonly,
+    /// A composefs image without digests.
+    Composefs,
+    /// An image with digests, all files sealed.
+    Verity,
+    /// The same, and the commit is signed.
+    Signed,
+    /// An image below a root, an `/etc` and a `/var` that last until the next boot.
+    Transient,
+}
+
+/// A place in the table.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// The system.
+    pub row: String,
+    /// The way.
+    pub mode: Mode,
+    /// Whether the kernel or the file system cannot do this. The scenario then proves just that.
+    pub impossible: bool,
+}
+
+const READONLY_CONFIG: &str = "[sysroot]\nreadonly = true\n";
+const COMPOSEFS_CONFIG: &str = "[composefs]\nenabled = yes\n";
+const VERITY_CONFIG: &str = "[composefs]\nenabled = verity\n";
+const SIGNED_CONFIG: &str = "[composefs]\nenabled = signed\n";
+const TRANSIENT_CONFIG: &str = "[composefs]\nenabled = yes\n\
+    [root]\ntransient = true\n[etc]\ntransient = true\n[var]\ntransient = true\n";
+
+const TRIXIE_UNITS: &[Expect] = &[
+    Generated("var.mount"),
+    MountedBySystemd("var.mount"),
+    NotGenerated("boot.mount"),
+    FoundMounted("boot.mount"),
+];
+
+const FORKY_UNITS: &[Expect] = &[
+    Generated("var.mount"),
+    MountedBySystemd("var.mount"),
+    Generated("boot.mount"),
+    MountedBySystemd("boot.mount"),
+];
+
+const READONLY: &[Expect] = &[NotWritable("/sysroot"), MountedReadOnly("/sysroot"), NotWritable("/")];
+
+const TRANSIENT: &[Expect] = &[
+    BootedTrue("root.transient"),
+    Writable("/"),
+    MountedKind("/etc", "overlay"),
+    MountedKind("/var", "tmpfs"),
+    Mode("/", "755"),
+    Mode("/etc", "755"),
+    Mode("/var", "755"),
+];
+
+/// What two boots of a transient system must show.
+const FORGOTTEN: &[Expect] = &[Forgotten("/"), Forgotten("/etc"), Forgotten("/var"), DiskUntouched];
+
+impl Mode {
+    /// All, in the order of the columns.
+    pub const ALL: [Self; 6] =
+        [Self::Bind, Self::Readonly, Self::Composefs, Self::Verity, Self::Signed, Self::Transient];
+
+    /// Its name in scenarios and in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bind => "bind",
+            Self::Readonly => "readonly",
+            Self::Composefs => "composefs",
+            Self::Verity => "verity",
+            Self::Signed => "signed",
+            Self::Transient => "transient",
+        }
+    }
+
+    /// The recipe with the image this needs: one disk serves two modes.
+    fn recipe(self, recipe: Recipe) -> Recipe {
+        match self {
+            Self::Bind | Self::Readonly => recipe,
+            Self::Composefs | Self::Transient => recipe.image(Image::Plain).config(COMPOSEFS_CONFIG),
+            Self::Verity | Self::Signed => recipe.image(Image::Signed).config(SIGNED_CONFIG),
+        }
+    }
+
+    /// The configuration, where it is not the disk's.
+    fn archive(self) -> &'static [File] {
+        match self {
+            Self::Bind | Self::Composefs | Self::Signed => &[],
+            Self::Readonly => &[(CONFIG, READONLY_CONFIG)],
+            Self::Verity => &[(CONFIG, VERITY_CONFIG)],
+            Self::Transient => &[(CONFIG, TRANSIENT_CONFIG)],
+        }
+    }
+
+    /// What a boot must show.
+    fn expect(self, recipe: &Recipe) -> Vec<&'static [Expect]> {
+        let image = |more: &[&'static [Expect]]| [&[scenario::COMPOSEFS], more].concat();
+        let fixed = [scenario::READONLY_ROOT, scenario::READABLE];
+        let [root, contents] = fixed;
+        let mut lists = match self {
+            Self::Bind => vec![scenario::HEALTHY, units(recipe.suite)],
+            Self::Readonly => vec![scenario::HEALTHY, units(recipe.suite), READONLY],
+            Self::Composefs => image(&fixed),
+            Self::Verity => image(&[root, contents, scenario::VERITY]),
+            Self::Signed => image(&[root, contents, scenario::VERITY, scenario::SIGNED]),
+            Self::Transient => image(&[contents, TRANSIENT]),
+        };
+        if recipe.generator.has_systemd() {
+            lists.push(scenario::ANNOUNCED);
+        }
+        lists.extend([scenario::OURS, scenario::WRITABLE]);
+        lists
+    }
+
+    /// The scenario `name` of this recipe in this way.
+    fn scenario(self, name: &str, about: &str, recipe: Recipe) -> Scenario {
+        let recipe = self.recipe(recipe);
+        let expect = self.expect(&recipe);
+        Scenario { archive: self.archive(), ..Scenario::new(name, about, recipe, expect) }
+    }
+
+    /// Its place in a row.
+    fn of(self, row: &str) -> Cell {
+        Cell { row: row.to_owned(), mode: self, impossible: false }
+    }
+}
+
+fn units(suite: Suite) -> &'static [Expect] {
+    match suite {
+        Trixie => TRIXIE_UNITS,
+        Forky => FORKY_UNITS,
+    }
+}
+
+/// Those of {suites} x {generators} x {modes} that `make test` boots: every suite, generator and mode, and
+/// the pairs that are most used.
+const CORE: [&str; 9] = [
+    "trixie-dracut-bind",
+    "trixie-dracut-signed",
+    "trixie-dracut-shell-readonly",
+    "trixie-initramfs-tools-bind",
+    "trixie-initramfs-tools-verity",
+    "forky-dracut-bind",
+    "forky-dracut-transient",
+    "forky-dracut-shell-composefs",
+    "forky-initramfs-tools-composefs",
+];
+
+/// All cells.
+pub fn cells() -> Vec<Scenario> {
+    let mut cells = product();
+    cells.extend(variants());
+    cells
+}
+
+/// Every suite with every generator in every mode.
+fn product() -> Vec<Scenario> {
+    let mut cells = Vec::new();
+    for suite in [Trixie, Forky] {
+        for generator in Generator::ALL {
+            for mode in Mode::ALL {
+                let name = format!("{suite}-{generator}-{}", mode.name());
+                let about = format!("{} on {suite}, initramfs by {generator}", mode.name());
+                let core = CORE.contains(&name.as_str());
+                let cell = mode.of(&format!("{suite}, {generator}"));
+                let scenario = mode.scenario(&name, &about, Recipe::new(suite).generator(generator));
+                cells.push(Scenario { core, cells: vec![cell], ..scenario });
+            }
+        }
+    }
+    for cell in &mut cells {
+        match cell.name.as_str() {
+            "trixie-dracut-bind" => {
+                cell.cells.extend(["virtio-blk", "rw", "direct kernel boot"].map(|row| Mode::Bind.of(row)));
+            }
+            "forky-dracut-transient" => {
+                cell.boots = Boots::Twice;
+                cell.expect.push(FORGOTTEN);
+            }
+            "forky-dracut-shell-composefs" => {
+                cell.boots = Boots::Twice;
+                cell.expect.push(&[Remembered("/etc"), Remembered("/var")]);
+            }
+            _ => {}
+        }
+    }
+    cells
+}
+
+/// What varies in one thing only: the rows below.
+fn variants() -> Vec<Scenario> {
+    let mut cells = Vec::new();
+    for mode in Mode::ALL {
+        let name = format!("trixie-6.1-{}", mode.name());
+        let recipe = Recipe::new(Trixie).kernel(Kernel::Bookworm);
+        let scenario = mode.scenario(&name, "the oldest kernel", recipe);
+        let impossible = matches!(mode, Mode::Verity | Mode::Signed);
+        let cell = Cell { impossible, ..mode.of("kernel 6.1") };
+        let mut scenario = Scenario { cells: vec![cell], core: mode == Mode::Composefs, ..scenario };
+        if impossible {
+            scenario.expect = vec![scenario::REFUSED, &[ConsoleShows("verity")]];
+            scenario.archive = match mode {
+                Mode::Verity => &[(CONFIG, VERITY_CONFIG), EMERGENCY],
+                _ => &[EMERGENCY],
+            };
+        } else {
+            scenario.expect.push(&[Kernel("6.1.")]);
+        }
+        cells.push(scenario);
+    }
+    cells.push(Scenario {
+        cells: vec![Mode::Bind.of("ro")],
+        expect: vec![
+            scenario::HEALTHY,
+            scenario::ANNOUNCED,
+            scenario::OURS,
+            &[NotWritable("/"), NotWritable("/etc"), NotWritable("/var")],
+        ],
+        ..Mode::Bind.scenario(
+            "trixie-ro",
+            "the kernel argument ro: everything on the disk stays read-only",
+            Recipe::new(Trixie).replace_karg("rw", "ro").used_var(),
+        )
+    });
+    let scsi = Machine { bus: Bus::VirtioScsi, ..Machine::VIRTUAL };
+    let nvme = Machine { bus: Bus::Nvme, ..Machine::VIRTUAL };
+    let ahci = Machine { bus: Bus::Ahci, ..Machine::VIRTUAL };
+    for (row, machine, core) in [("virtio-scsi", scsi, true), ("AHCI", ahci, false), ("NVMe", nvme, false)] {
+        let name = format!("trixie-{}", row.to_lowercase());
+        let recipe = Recipe::new(Trixie).generator(Generator::InitramfsTools);
+        let scenario = Mode::Bind.scenario(&name, "a disk on another bus", recipe);
+        cells.push(Scenario { machine, core, cells: vec![Mode::Bind.of(row)], ..scenario });
+    }
+    for generator in [Generator::Dracut, Generator::InitramfsTools] {
+        let recipe = Recipe::new(Trixie).generator(generator).delivery(Delivery::Package);
+        let name = format!("trixie-deb-{generator}");
+        let about = "our Debian package installed, and nothing else done";
+        let scenario = Mode::Bind.scenario(&name, about, recipe);
+        cells.push(Scenario { cells: vec![Mode::Bind.of(&format!("deb, {generator}"))], ..scenario });
+    }
+    cells
+}

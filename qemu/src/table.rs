@@ -1,0 +1,113 @@
+//! The matrix as a table, for the terminal and for docs/boot-matrix.md.
+
+use crate::matrix::Mode;
+use crate::scenario::Scenario;
+use crate::trial::Verdict;
+use anyhow::{Context, Result};
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+
+/// The rows, each with what came of its modes.
+pub struct Table {
+    rows: Vec<(String, [&'static str; Mode::ALL.len()])>,
+}
+
+/// A pair that is not in the matrix.
+const NONE: &str = "";
+
+impl Table {
+    /// What came of these scenarios, in their order.
+    pub fn new<'a>(results: impl Iterator<Item = (&'a Scenario, &'a Verdict)>) -> Self {
+        let mut rows: Vec<(String, [&str; 6])> = Vec::new();
+        for (scenario, verdict) in results {
+            for cell in &scenario.cells {
+                let word = match (verdict.passed(), cell.impossible) {
+                    (false, _) => "FAIL",
+                    (true, false) => "pass",
+                    (true, true) => "not possible",
+                };
+                let index = rows.iter().position(|(row, _)| *row == cell.row).unwrap_or_else(|| {
+                    rows.push((cell.row.clone(), [NONE; 6]));
+                    rows.len() - 1
+                });
+                for (mode, place) in Mode::ALL.into_iter().zip(&mut rows[index].1) {
+                    // One that failed is not hidden by another that passed.
+                    if mode == cell.mode && *place != "FAIL" {
+                        *place = word;
+                    }
+                }
+            }
+        }
+        Self { rows }
+    }
+
+    /// In Markdown, aligned.
+    pub fn text(&self) -> String {
+        let header = ("system".to_owned(), Mode::ALL.map(Mode::name));
+        let width = |column: usize| {
+            let cells = self.rows.iter().chain([&header]).map(|(_, cells)| cells[column].len());
+            cells.max().unwrap_or(0)
+        };
+        let name_width = self.rows.iter().chain([&header]).map(|(row, _)| row.len()).max().unwrap_or(0);
+        let mut text = String::new();
+        let line = |(name, cells): &(String, [&str; 6])| {
+            let mut line = format!("| {name:name_width$} |");
+            for (column, cell) in cells.iter().enumerate() {
+                line += &format!(" {cell:width$} |", width = width(column));
+            }
+            line + "\n"
+        };
+        text += &line(&header);
+        let dashes = |width: usize| format!("{}|", "-".repeat(width + 2));
+        text += &format!("|{}", dashes(name_width));
+        (0..Mode::ALL.len()).for_each(|column| text += &dashes(width(column)));
+        text.push('\n');
+        self.rows.iter().for_each(|row| text += &line(row));
+        text
+    }
+
+    /// Writes it to docs/boot-matrix.md, with the date and what was booted.
+    pub fn write(&self, workspace: &Path, seconds: u64) -> Result<()> {
+        let said = |program: &str, arguments: &[&str]| -> Result<String> {
+            let mut command = Command::new(program);
+            let output = command.current_dir(workspace).args(arguments).output();
+            let output = output.with_context(|| format!("run {program}"))?;
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        let mut text = String::from(INTRODUCTION);
+        let date = said("date", &["--utc", "+%Y-%m-%d"])?;
+        let commit =
+            said("git", &["-c", "safe.directory=*", "describe", "--always", "--dirty", "--exclude=*"])?;
+        let qemu = said("qemu-system-x86_64", &["--version"])?;
+        let qemu = qemu.lines().next().unwrap_or_default();
+        writeln!(text, "\n{date}, commit {commit}, {qemu}, {} minutes\n", seconds.div_ceil(60))?;
+        text += &self.text();
+        let path = workspace.join("docs/boot-matrix.md");
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+const INTRODUCTION: &str = "\
+# The boot matrix
+
+`make matrix` writes this page. Every cell is a boot in QEMU, to multi-user.target without a failed unit, with the mounts
+that the way asks for; `prepare-root-qemu list` says what each is, and `make matrix ONLY=TEXT` boots those with TEXT in their names.
+\"not possible\" was tried as well: the boot is refused with the reason. An empty cell is not in the matrix: a row
+varies one thing, and where it cannot matter to a way, only some are booted.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[test]
+    fn columns_are_aligned() {
+        let table = Table { rows: vec![("kernel 6.1".into(), ["pass", "", "FAIL", "not possible", "", ""])] };
+        let text = table.text();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{text}");
+        assert!(text.contains("| FAIL      |"), "{text}");
+    }
+}
