@@ -19,7 +19,7 @@ const NONE: &str = "";
 impl Table {
     /// What came of these scenarios, in their order.
     pub fn new<'a>(results: impl Iterator<Item = (&'a Scenario, &'a Verdict)>) -> Self {
-        let mut rows: Vec<(String, [&str; 6])> = Vec::new();
+        let mut rows: Vec<(String, [&str; Mode::ALL.len()])> = Vec::new();
         for (scenario, verdict) in results {
             for cell in &scenario.cells {
                 let word = match (verdict.passed(), cell.impossible) {
@@ -28,7 +28,7 @@ impl Table {
                     (true, true) => "not possible",
                 };
                 let index = rows.iter().position(|(row, _)| *row == cell.row).unwrap_or_else(|| {
-                    rows.push((cell.row.clone(), [NONE; 6]));
+                    rows.push((cell.row.clone(), [NONE; Mode::ALL.len()]));
                     rows.len() - 1
                 });
                 for (mode, place) in Mode::ALL.into_iter().zip(&mut rows[index].1) {
@@ -51,7 +51,7 @@ impl Table {
         };
         let name_width = self.rows.iter().chain([&header]).map(|(row, _)| row.len()).max().unwrap_or(0);
         let mut text = String::new();
-        let line = |(name, cells): &(String, [&str; 6])| {
+        let line = |(name, cells): &(String, [&str; Mode::ALL.len()])| {
             let mut line = format!("| {name:name_width$} |");
             for (column, cell) in cells.iter().enumerate() {
                 line += &format!(" {cell:width$} |", width = width(column));

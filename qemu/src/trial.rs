@@ -86,7 +86,10 @@ pub fn run_all(
     let queue = Mutex::new(by_disk(scenarios).into_iter());
     let verdicts = Mutex::new(Vec::new());
     let work = || -> Result<()> {
-        while let Some(group) = lock(&queue).next() {
+        loop {
+            // A statement of its own: the lock ends with it.
+            let next = lock(&queue).next();
+            let Some(group) = next else { return Ok(()) };
             for index in group {
                 let verdict = run(&scenarios[index])?;
                 let mut verdicts = lock(&verdicts);
@@ -94,7 +97,6 @@ pub fn run_all(
                 verdicts.push((index, verdict));
             }
         }
-        Ok(())
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..jobs.get()).map(|_| scope.spawn(work)).collect();
