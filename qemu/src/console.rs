@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 
 /// What shows on the console that no more can come of a boot. A kernel panic is not among
 /// them: with `panic=-1` and `-no-reboot` it ends QEMU.
-const DEAD_ENDS: [&str; 4] = [
+const DEAD_ENDS: [&str; 6] = [
     "Freezing execution",
     "Entering emergency mode",
     "You are in emergency mode",
     "Cannot open access to console, the root account is locked",
+    "Dropping to debug shell.",
+    "(initramfs) ",
 ];
 
-/// How long a guest at a dead end may stay silent: what it still says is the explanation.
+/// How long a guest at a dead end may stay silent when nobody has anything more to type: what it still says is
+/// the explanation.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// What somebody at the console waits for, and types then.
@@ -67,12 +70,14 @@ impl Watch<'_> {
         let mut dialogue = self.dialogue;
         let end = loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let patience = if dead_end.is_some() { left.min(SILENCE) } else { left };
+            let patience = if dead_end.is_some() && dialogue.is_empty() { left.min(SILENCE) } else { left };
             let piece = match (pieces.recv_timeout(patience), dead_end) {
                 (Ok(piece), _) => piece,
                 (Err(RecvTimeoutError::Disconnected), _) => break End::PowerOff,
-                (Err(RecvTimeoutError::Timeout), Some(text)) => break End::Stuck(text),
-                (Err(RecvTimeoutError::Timeout), None) => break End::TimeLimit,
+                (Err(RecvTimeoutError::Timeout), Some(text)) if dialogue.is_empty() => {
+                    break End::Stuck(text);
+                }
+                (Err(RecvTimeoutError::Timeout), _) => break End::TimeLimit,
             };
             log.write_all(&piece).context("write the console log")?;
             if self.live {

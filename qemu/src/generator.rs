@@ -40,7 +40,9 @@ impl Generator {
     /// `ostree-boot` brings libostree's own program and dracut module, which ours has to live beside.
     pub fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Dracut | Self::DracutShell => &["ostree-boot", "dracut"],
+            Self::Dracut => &["ostree-boot", "dracut"],
+            // Since Debian 14 switch_root is in a package of its own; systemd has another way.
+            Self::DracutShell => &["ostree-boot", "dracut", "util-linux-extra"],
             Self::InitramfsTools => &["initramfs-tools"],
         }
     }

@@ -214,7 +214,10 @@ fn variants() -> Vec<Scenario> {
         let cell = Cell { impossible, ..mode.of("kernel 6.1") };
         let mut scenario = Scenario { cells: vec![cell], core: mode == Mode::Composefs, ..scenario };
         if impossible {
-            scenario.expect = vec![scenario::REFUSED, &[ConsoleShows("verity")]];
+            scenario.expect = vec![
+                scenario::REFUSED,
+                &[ConsoleShows("composefs with verity or signatures needs Linux 6.6")],
+            ];
             scenario.archive = match mode {
                 Mode::Verity => &[(CONFIG, VERITY_CONFIG), EMERGENCY],
                 _ => &[EMERGENCY],
