@@ -24,7 +24,7 @@ help:
 	@echo 'make faults    every system call fails, or the program is killed there: half an hour (make check has a sample)'
 	@echo 'make fuzz      fuzz the parsers and whole disks, SECONDS=600 each (needs cargo-fuzz)'
 	@echo 'make build     the static program: $(BIN)'
-	@echo 'make install   put program, dracut module and manual pages below DESTDIR'
+	@echo 'make install   put program, what dracut and initramfs-tools need, and manual pages below DESTDIR'
 
 build:
 	cargo build --release --locked --package prepare-root --target $(TARGET)
@@ -62,10 +62,16 @@ dependencies:
 
 install:
 	install -D -m 0755 $(BIN) $(LIBDIR)/prepare-root/ostree-prepare-root
+	install -m 0644 initramfs/requirements.sh $(LIBDIR)/prepare-root/requirements.sh
+	install -m 0755 initramfs/after-failure.sh $(LIBDIR)/prepare-root/after-failure
 	install -d $(LIBDIR)/dracut/modules.d/40ostree
 	install -m 0755 dracut/40ostree/*.sh $(LIBDIR)/dracut/modules.d/40ostree/
 	install -m 0644 dracut/40ostree/*.service $(LIBDIR)/dracut/modules.d/40ostree/
 	install -D -m 0644 dracut/50-prepare-root.conf $(LIBDIR)/dracut/dracut.conf.d/50-prepare-root.conf
+	install -D -m 0755 initramfs-tools/hooks/ostree-prepare-root \
+		$(DESTDIR)/usr/share/initramfs-tools/hooks/ostree-prepare-root
+	install -D -m 0755 initramfs-tools/scripts/init-bottom/00-ostree-prepare-root \
+		$(DESTDIR)/usr/share/initramfs-tools/scripts/init-bottom/00-ostree-prepare-root
 	install -D -m 0644 docs/troubleshooting.md $(DESTDIR)/usr/share/doc/prepare-root/troubleshooting.md
 	install -D -m 0644 docs/ostree-prepare-root.8 $(MANDIR)/man8/ostree-prepare-root.8
 	install -D -m 0644 docs/prepare-root.conf.5 $(MANDIR)/man5/prepare-root.conf.5

@@ -41,7 +41,7 @@ fresh() {
     if mountpoint -q "$root"; then
         umount --recursive "$root"
     fi
-    rm -rf "$work/upper" "$work/work"
+    rm -rf "$work/upper" "$work/work" "$work/image"
     mkdir -p "$root" "$work/upper" "$work/work"
     mount -t overlay -o "lowerdir=$tree,upperdir=$work/upper,workdir=$work/work" overlay "$root"
     mount -t proc proc "$root/proc"
@@ -130,6 +130,9 @@ wants=usr/lib/systemd/system/initrd-root-fs.target.wants/ostree-prepare-root.ser
 break=usr/lib/systemd/system/ostree-prepare-root-break@.service
 shell=usr/lib/ostree/break-shell
 hook=var/lib/dracut/hooks/pre-pivot/00-boot-ostree-deployment.sh
+note=usr/lib/ostree/after-failure
+open=usr/lib/ostree/shell-without-password
+emergency=var/lib/dracut/hooks/emergency/00-explain-failure.sh
 small=(--no-hostonly --modules "ostree shell-interpreter")
 
 # The tree may have ostree-boot's module as well; then this also shows that ours is the one used.
@@ -142,6 +145,7 @@ test_default_image() {
         && has "$wants" && same "$root/etc/ostree/prepare-root.conf" etc/ostree/prepare-root.conf \
         && lacks "$hook" && has_driver overlay erofs loop \
         && same "$here/40ostree/${break##*/}" "$break" && [[ -x $work/image/$shell ]] \
+        && has "$emergency" && [[ -x $work/image/$note ]] \
         && [[ $(grep -cx ostree "$work/image/usr/lib/dracut/modules.txt") == 1 ]] \
         && [[ $(readlink -f "$work/image/$wants") == "$work/image/$unit" ]]
 }
@@ -155,7 +159,8 @@ test_add_ostree_hostonly() {
 test_without_systemd() {
     build --no-hostonly --omit "systemd systemd-initrd dracut-systemd" \
         && our_program && same "$here/40ostree/boot-ostree-deployment.sh" "$hook" && [[ -x $work/image/$hook ]] \
-        && has init usr/bin/dracut-getarg usr/bin/setsid && lacks "$unit" "$wants" "$break" && [[ -x $work/image/$shell ]]
+        && has init usr/bin/dracut-getarg usr/bin/setsid && lacks "$unit" "$wants" "$break" && [[ -x $work/image/$shell ]] \
+        && has "$emergency" && [[ -x $work/image/$note ]]
 }
 
 # No key that this systemd does not know, and nothing else it finds wrong.
@@ -214,6 +219,11 @@ test_unusable_config_is_fatal() {
 test_program_missing_is_fatal() {
     rm "$root/usr/lib/prepare-root/ostree-prepare-root"
     refuses 'ostree-prepare-root is missing: reinstall' "${small[@]}"
+}
+
+test_package_missing_is_fatal() {
+    rm -r "$root/usr/lib/prepare-root"
+    refuses 'requirements.sh is missing: reinstall' "${small[@]}"
 }
 
 test_program_missing_is_fatal_without_a_kernel() {
@@ -337,13 +347,13 @@ run_hook() {
     chroot "$root" env NEWROOT=/sysroot CMDLINE="$2" dash -c '
         getarg() { /usr/lib/dracut/dracut-getarg "$@"; }
         setsid() { [ "$1" = -c ] && shift && "$@"; }
-        emergency_shell() { echo "shell"; : > /run/fixed; }
+        emergency_shell() { echo "shell after $ostree_status"; : > /run/fixed; }
         . /usr/lib/dracut/modules.d/40ostree/boot-ostree-deployment.sh
-        echo over' 2>&1 | tr '\n' ';'
+        echo "over${ostree_status+ after a failure}"' 2>&1 | tr '\n' ';'
 }
 
 test_hook_tries_again_after_the_shell() {
-    [[ $(run_hook '[ -e /run/fixed ]' 'quiet ostree=/ostree/boot.1/x') == 'program --unless-booted /sysroot;shell;program --unless-booted /sysroot;over;' ]]
+    [[ $(run_hook '[ -e /run/fixed ] || exit 7' 'quiet ostree=/ostree/boot.1/x') == 'program --unless-booted /sysroot;shell after 7;program --unless-booted /sysroot;over;' ]]
 }
 
 test_hook_leaves_other_systems_alone() {
@@ -355,7 +365,7 @@ test_hook_knows_the_argument_that_picks_a_deployment() {
 }
 
 test_hook_stops_once_before_and_once_after() {
-    local said='break before;program --unless-booted /sysroot;shell;program --unless-booted /sysroot;break after;over;'
+    local said='break before;program --unless-booted /sysroot;shell after 1;program --unless-booted /sysroot;break after;over;'
     [[ $(run_hook '[ -e /run/fixed ]' 'ostree=/x ostree.prepare-root.break=after') == "$said" ]]
 }
 
@@ -383,10 +393,62 @@ test_no_shell_after_a_failure() {
     [[ $(break_shell 'exit 0' after; echo "status $?") == 'status 0' ]]
 }
 
+# What the emergency shell of an image begins with: DRACUT_SYSTEMD RESULT-OF-is-failed STATUS-OF-THE-UNIT
+# [STATUS-OF-THE-HOOK]. No kernel argument is given.
+explained() {
+    [[ -d $work/image ]] || build "${small[@]}" || return
+    # In place of systemd's: it answers for the unit.
+    printf '#!/bin/sh\ncase "$*" in *is-failed*ostree-prepare-root.service) exit %s ;; *ExecMainStatus*) echo %s ;; esac\n' "$2" "$3" \
+        > "$work/image/usr/bin/systemctl"
+    mkdir -p "$work/image"/{dev,proc,sysroot}
+    # In place of the host's.
+    rm -f "$work/image/dev/console"
+    : > "$work/image/dev/console"
+    mount -t proc proc "$work/image/proc" && mount -t tmpfs -o ro disk "$work/image/sysroot" || return
+    # shellcheck disable=SC2016
+    env DRACUT_SYSTEMD="$1" NEWROOT=/sysroot ostree_status="${4-}" chroot "$work/image" sh -c 'getargbool() { [ "$1" != 0 ]; }; . "$0"; echo over' "/$emergency"
+    umount "$work/image/proc" "$work/image/sysroot"
+    cat "$work/image/dev/console"
+}
+
+test_emergency_shell_is_explained() {
+    local said
+    said=$(explained 1 0 7)
+    [[ $said == *'ended with exit status 7.'*'At /sysroot: disk (tmpfs, ro).'*'--explain /sysroot'* ]] || { echo "$said" && return 1; }
+}
+
+test_emergency_shell_of_a_hook_is_explained() {
+    local said
+    said=$(explained '' 1 0 9)
+    [[ $said == *'ended with exit status 9.'* ]] || { echo "$said" && return 1; }
+}
+
+# As systemd-sysusers leaves it in an image for any machine.
+test_shell_without_a_password_in_an_image_for_any_machine() {
+    build "${small[@]}" && echo 'root:!unprovisioned:20778::::::' > "$work/image/etc/shadow" || return
+    [[ $(explained 1 0 1) != *locked* ]] && grep -qx 'root::20778::::::' "$work/image/etc/shadow"
+}
+
+test_no_shell_without_a_password_where_it_is_locked() {
+    configure '[overrides]\nkernel-arguments = safe\n'
+    build "${small[@]}" && echo 'root:!unprovisioned:20778::::::' > "$work/image/etc/shadow" || return
+    [[ $(explained 1 0 1) == *'no shell, because root is locked'*SYSTEMD_SULOGIN_FORCE=1* ]] \
+        && grep -q '^root:!' "$work/image/etc/shadow"
+}
+
+test_password_of_the_machine_is_kept() {
+    build --hostonly --modules "ostree shell-interpreter" && lacks "$open" \
+        && echo 'root:!unprovisioned:20778::::::' > "$work/image/etc/shadow" && [[ $(explained 1 0 1) == *locked* ]]
+}
+
+test_emergency_of_others_is_not_ours() {
+    [[ $(explained 1 1 0) == over && $(explained '' 1 0) == over ]]
+}
+
 # --- all of them ------------------------------------------------------------------------------
 
 for name in $(compgen -A function test_); do
-    [[ $name == *${ONLY-}* ]] || continue
+    [[ $name =~ ${ONLY-} ]] || continue
     fresh
     if "$name" > "$work/why" 2>&1; then
         echo "test ${name#test_} ... ok"

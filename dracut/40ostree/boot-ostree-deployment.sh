@@ -17,9 +17,13 @@ if getarg ostree > /dev/null || getarg ostree.prepare-root.deployment > /dev/nul
     ostree_break before
     # Somebody may have done it in the shell.
     until /usr/lib/ostree/ostree-prepare-root --unless-booted "$NEWROOT"; do
+        # For explain-failure.sh, which the emergency shell begins with.
+        # shellcheck disable=SC2034
+        ostree_status=$?
         emergency_shell -n ostree "OSTree: no deployment is booted, see above. Exit the shell to try again."
         # Not a busy loop when the shell cannot be started.
         sleep 1
     done
+    unset ostree_status
     ostree_break after
 fi

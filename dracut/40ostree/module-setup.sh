@@ -26,47 +26,27 @@ depends() {
 }
 
 install() {
-    local -A settings
-    local file settings_file program=/usr/lib/prepare-root/ostree-prepare-root
-    local root=${dracutsysrootdir-}
+    local file
 
-    [[ -x $root$program ]] || ostree_fatal \
-        "$root$program is missing: reinstall the package prepare-root, or build with --omit ostree"
-    inst_binary "$program" /usr/lib/ostree/ostree-prepare-root || exit 1
-
+    ostree_requirements
+    ostree_check_configuration /sysroot
+    inst_binary "$ostree_program" /usr/lib/ostree/ostree-prepare-root || exit 1
     for file in /usr/lib/ostree/prepare-root.conf /etc/ostree/prepare-root.conf; do
-        if [[ -e $root$file ]]; then
+        if [[ -e $ostree_root$file ]]; then
             inst "$file" || exit 1
         fi
     done
-
-    ostree_settings
-    # The program judges its configuration itself, unless it is for another kind of machine.
-    if [[ -e $settings_file && ! $root ]]; then
-        "$program" --check-config "$settings_file" >&2
-        case $? in
-            0 | 126 | 127) ;;
-            *) ostree_fatal "$settings_file cannot be used, see above: mend it" ;;
-        esac
-    fi
-    file=${settings[composefs.keypath]-/etc/ostree/initramfs-root-binding.key}
-    if [[ ${settings[composefs.enabled]-} == signed ]]; then
-        case $file in
-            /dev/* | /proc/* | /run/* | /sys/* | /sysroot/*)
-                ostree_fatal "[composefs] keypath=$file will be hidden: the boot mounts something over it;" \
-                    "keep the keys elsewhere, /etc/ostree for one"
-                ;;
-            /*) ;;
-            *) ostree_fatal "[composefs] keypath=$file is not an absolute path: mend $settings_file" ;;
-        esac
-        [[ -s $root$file ]] || ostree_fatal \
-            "[composefs] enabled=signed needs public keys, and $root$file is missing or empty:" \
-            "put them there, or set keypath= in $settings_file"
-    fi
-    if [[ -s $root$file ]]; then
-        inst "$file" || exit 1
+    if [[ -s $ostree_root$ostree_key ]]; then
+        inst "$ostree_key" || exit 1
     fi
 
+    # What is printed above the prompt of the emergency shell.
+    inst_script /usr/lib/prepare-root/after-failure /usr/lib/ostree/after-failure || exit 1
+    inst_hook emergency 00 "$moddir/explain-failure.sh"
+    # Otherwise the password that root has on this machine is asked for, or nobody is let in.
+    if [[ ! $hostonly ]] && ! ostree_is_locked; then
+        : > "$initdir/usr/lib/ostree/shell-without-password"
+    fi
     # What ostree.prepare-root.break= starts.
     inst_script "$moddir/break-shell.sh" /usr/lib/ostree/break-shell || exit 1
     if dracut_module_included systemd; then
@@ -95,36 +75,26 @@ install() {
 }
 
 installkernel() {
-    local -A settings
-    local settings_file driver image='overlay erofs' needed='' missing=''
-
     hostonly='' instmods overlay erofs loop
 
-    # Before that, EROFS is mounted from a block device only.
-    ! ostree_kernel_is_before 6.12 || image+=' loop'
-    ostree_settings
-    case ${settings[composefs.enabled]-} in
-        yes | true | 1 | verity | signed) needed=$image ;;
-        maybe)
-            for driver in $image; do
-                ostree_has_driver "$driver" || missing+=" $driver"
-            done
-            [[ ! $missing ]] || dwarn \
-                "ostree: kernel $kernel lacks drivers:$missing: deployments with a composefs image will not boot"
-            missing=''
-            ;;
-    esac
-    case " ${settings[etc.transient]-} ${settings[root.transient]-} ${settings[root.transient-ro]-} " in
-        *' true '* | *' 1 '*) needed=${needed:-overlay} ;;
-    esac
-
-    for driver in $needed; do
-        ostree_has_driver "$driver" || missing+=" $driver"
-    done
-    [[ $missing ]] || return 0
-    dfatal "ostree: $settings_file needs drivers that kernel $kernel lacks:$missing"
+    ostree_requirements
+    ostree_check_drivers "$kernel"
+    [[ ! $ostree_unsure ]] || dwarn \
+        "ostree: kernel $kernel lacks drivers:$ostree_unsure: deployments with a composefs image will not boot"
+    [[ $ostree_missing ]] || return 0
+    dfatal "ostree: $ostree_configuration needs drivers that kernel $kernel lacks:$ostree_missing"
     dfatal "ostree: use a kernel that has them, take them out of omit_drivers=, or change that file"
     return 1
+}
+
+# Brings what this module shares with the hook of initramfs-tools.
+ostree_requirements() {
+    local file=${dracutsysrootdir-}/usr/lib/prepare-root/requirements.sh
+
+    ostree_root=${dracutsysrootdir-}
+    [[ -e $file ]] || ostree_fatal "$file is missing: reinstall the package prepare-root, or build with --omit ostree"
+    # shellcheck source=initramfs/requirements.sh
+    . "$file"
 }
 
 ostree_fatal() {
@@ -132,42 +102,8 @@ ostree_fatal() {
     exit 1
 }
 
-# Whether $kernel is older than version $1.
-ostree_kernel_is_before() {
-    [[ $1 != "$(printf '%s\n' "$1" "$kernel" | sort -V | head -n 1)" ]]
-}
-
-# Whether kernel arguments must not weaken the configuration. Then leaving out ostree= must not lead
-# past the program, into a root that nobody verified.
-ostree_is_locked() {
-    [[ ${settings[overrides.kernel-arguments]-} == @(safe|none) ]]
-}
-
 # Whether driver $1 is built into the kernel or went into the initramfs.
 ostree_has_driver() {
     grep -qs "/$1\.ko$" "$srcmods/modules.builtin" && return
     [[ $(find "$initdir/lib/modules/$kernel/" -name "$1.ko*" -print -quit 2> /dev/null) ]]
-}
-
-# Fills the caller's `settings` with `group.key` -> value, from its `settings_file`.
-ostree_settings() {
-    local line group='' key value
-
-    # The first replaces the second, nothing is merged.
-    settings_file=${dracutsysrootdir-}/etc/ostree/prepare-root.conf
-    [[ -e $settings_file ]] || settings_file=${dracutsysrootdir-}/usr/lib/ostree/prepare-root.conf
-    [[ -e $settings_file ]] || return 0
-
-    # `read` trims what it reads.
-    while read -r line || [[ $line ]]; do
-        case $line in
-            '#'*) ;;
-            '['*']') group=${line:1:-1} ;;
-            *=*)
-                read -r key <<< "${line%%=*}"
-                read -r value <<< "${line#*=}"
-                settings[$group.$key]=$value
-                ;;
-        esac
-    done < <(tr -d '\r' < "$settings_file")
 }

@@ -65,8 +65,8 @@ usage: prepare-root-qemu boot [--suite trixie|forky] [--generator dracut|dracut-
        prepare-root-qemu list
 
 boot boots one system and shows what became of it, test judges scenarios, matrix judges all of them, or those with a text
-in their names, and prints a table (all of them: also docs/boot-matrix.md), initramfs runs dracut/test.sh with the dracut
-and the kernel of every suite, namespaces runs the tests of tests/compare, tests/behaviour and tests/faults inside Linux 6.1
+in their names, and prints a table (all of them: also docs/boot-matrix.md), initramfs runs dracut/test.sh and initramfs-tools/test.sh with the systems
+of every suite, namespaces runs the tests of tests/compare, tests/behaviour and tests/faults inside Linux 6.1
 and 6.12, list shows the scenarios.
 
   --program ours|libostree   whose ostree-prepare-root boots (default: ours)

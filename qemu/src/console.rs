@@ -26,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// What somebody at the console waits for, and types then.
 ///
 /// The terminal shows what is typed: the next one must not wait for a part of that.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Exchange {
     /// A text that shows, all of it in one line.
     pub wait: &'static str,

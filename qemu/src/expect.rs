@@ -1,5 +1,6 @@
 //! What is expected of a boot. Each expectation says of one outcome whether it holds.
 
+use crate::console::End;
 use crate::qemu::Outcome;
 use serde_json::Value;
 use std::fmt;
@@ -75,6 +76,8 @@ pub enum Expect {
     ExitStatus(&'static str),
     /// The console shows this text.
     ConsoleShows(&'static str),
+    /// All that somebody at the console waited for showed in its turn, and the guest was switched off there.
+    SwitchedOffByHand,
     /// `/sysroot` is the disk's root, not a deployment.
     PhysicalRootKept,
     /// The deployment is simply the one that the boot link names.
@@ -274,6 +277,9 @@ impl Expect {
             }
             Self::ConsoleShows(text) => {
                 ensure(outcome.console.contains(text), || format!("the console does not show '{text}'"))
+            }
+            Self::SwitchedOffByHand => {
+                ensure(outcome.end == End::PowerOff, || outcome.complete().err().unwrap_or_default())
             }
             Self::PhysicalRootKept => {
                 let mounts = mounts(outcome)?;

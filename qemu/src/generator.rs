@@ -37,13 +37,14 @@ impl Generator {
 
     /// The packages a system needs for it.
     ///
-    /// `ostree-boot` brings libostree's own program and dracut module, which ours has to live beside.
+    /// `ostree-boot` brings libostree's own program and dracut module, which ours has to live beside, and the generator
+    /// of units for `/var` and `/boot`.
     pub fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Dracut => &["ostree-boot", "dracut"],
             // Since Debian 14 switch_root is in a package of its own; systemd has another way.
             Self::DracutShell => &["ostree-boot", "dracut", "util-linux-extra"],
-            Self::InitramfsTools => &["initramfs-tools"],
+            Self::InitramfsTools => &["ostree-boot", "initramfs-tools"],
         }
     }
 

@@ -41,6 +41,7 @@ use anyhow::{Context, Result, bail};
 use cache::Cache;
 use command::{Command, Invocation};
 use disk::Builder;
+use generator::Generator;
 use product::{Product, Program};
 use progress::Progress;
 use qemu::Boot;
@@ -166,17 +167,20 @@ impl Workshop {
     }
 }
 
-/// Runs dracut/test.sh, which prints its own results, on the trees that disks are made from.
+/// Runs dracut/test.sh and initramfs-tools/test.sh, which print their own results, on the trees that disks are
+/// made from.
 fn initramfs() -> Result<bool> {
     let workshop = Workshop::open(Program::Ours)?;
-    let script = workspace()?.join("dracut/test.sh");
     let mut passed = true;
     for suite in [Suite::Trixie, Suite::Forky] {
-        let logs = workshop.cache.logs(&format!("initramfs-{suite}"))?;
-        let (_place, tree) = workshop.builder()?.tree(&Recipe::new(suite), &logs)?;
-        let mut command = process::Command::new(&script);
-        command.arg(&tree).args(workshop.product.as_ref().map(Product::program));
-        passed &= command.status().with_context(|| format!("run {}", script.display()))?.success();
+        for generator in [Generator::Dracut, Generator::InitramfsTools] {
+            let script = workspace()?.join(format!("{generator}/test.sh"));
+            let logs = workshop.cache.logs(&format!("{generator}-{suite}"))?;
+            let (_place, tree) = workshop.builder()?.tree(&Recipe::new(suite).generator(generator), &logs)?;
+            let mut command = process::Command::new(&script);
+            command.arg(&tree).args(workshop.product.as_ref().map(Product::program));
+            passed &= command.status().with_context(|| format!("run {}", script.display()))?.success();
+        }
     }
     Ok(passed)
 }

@@ -128,6 +128,53 @@ const BREAKS: &[Exchange] = &[
     Exchange { wait: "Here is: etc usr sysroot/lost+found sysroot/ostree", say: "exit\r" },
 ];
 
+/// A program that fails and says nothing.
+const SILENT: File = ("usr/lib/ostree/ostree-prepare-root", "#!/bin/sh\nexit 1\n");
+
+const EXPLAINED: Exchange = Exchange {
+    wait: "No OSTree deployment was booted: ostree-prepare-root ended with exit status 1.",
+    say: "",
+};
+const SWITCH_OFF: &str = "echo o > /proc/sysrq-trigger\r";
+
+/// At the prompt of dracut's shell: the disk is there, mounted once and as it was.
+const SYSROOT_KEPT: [Exchange; 2] = [
+    Exchange {
+        wait: "# ",
+        say: "cd /sysroot; echo Here is: [lo]*; while read -r _ d t o _; do case $d in /sysroot*) \
+              echo mounted: $d $t ${o%%,*};; esac; done < /proc/mounts\r",
+    },
+    Exchange { wait: "Here is: lost+found ostree", say: "" },
+];
+
+/// systemd asks for a key to be pressed first.
+const SYSTEMD_SHELL: &[Exchange] = &[
+    EXPLAINED,
+    Exchange { wait: "or press Control-D", say: "\r" },
+    SYSROOT_KEPT[0],
+    SYSROOT_KEPT[1],
+    Exchange { wait: "mounted: /sysroot ext4 rw", say: SWITCH_OFF },
+];
+
+const DRACUT_SHELL: &[Exchange] = &[
+    EXPLAINED,
+    SYSROOT_KEPT[0],
+    SYSROOT_KEPT[1],
+    Exchange { wait: "mounted: /sysroot ext4 rw", say: SWITCH_OFF },
+];
+
+/// The same at the prompt of initramfs-tools.
+const PANIC_SHELL: &[Exchange] = &[
+    EXPLAINED,
+    Exchange {
+        wait: "(initramfs) ",
+        say: "cd /root; echo Here is: [lo]*; while read -r _ d t o _; do case $d in /root*) \
+              echo mounted: $d $t ${o%%,*};; esac; done < /proc/mounts\r",
+    },
+    Exchange { wait: "Here is: lost+found ostree", say: "" },
+    Exchange { wait: "mounted: /root ext4 rw", say: SWITCH_OFF },
+];
+
 /// The deployment before the newest.
 const OLDER: &[Expect] = &[OurLog, Witness("genuine")];
 
@@ -175,6 +222,18 @@ fn others() -> Vec<Scenario> {
             archive,
             ..scenario(name, about, recipe, vec![REFUSED, &[ExitStatus("13")], why])
         }
+    };
+    let silent = |name, generator, dialogue| Scenario {
+        core: true,
+        edit: Some(waiting),
+        archive: &[SILENT],
+        dialogue,
+        ..scenario(
+            name,
+            "a program that only exits with status 1: an explanation, a shell, the disk as it was",
+            Recipe::new(Trixie).generator(generator),
+            vec![&[SwitchedOffByHand]],
+        )
     };
     let healthy = |more: &'static [Expect]| vec![HEALTHY, ANNOUNCED, OURS, WRITABLE, more];
     let expect_composefs =
@@ -274,6 +333,9 @@ fn others() -> Vec<Scenario> {
                 vec![HEALTHY, WRITABLE, &[OurLog, AsAsked, Warns("break")]],
             )
         },
+        silent("trixie-silent-dracut", Generator::Dracut, SYSTEMD_SHELL),
+        silent("trixie-silent-dracut-shell", Generator::DracutShell, DRACUT_SHELL),
+        silent("trixie-silent-initramfs-tools", Generator::InitramfsTools, PANIC_SHELL),
         Scenario {
             core: true,
             edit: Some(stale),
@@ -403,6 +465,11 @@ fn stopping(word: &str) -> String {
         "rw" => "rw ostree.prepare-root.break=before ostree.prepare-root.break=after".to_owned(),
         _ => word.to_owned(),
     }
+}
+
+/// With `panic=`, initramfs-tools starts no shell.
+fn waiting(word: &str) -> String {
+    if word.starts_with("panic=") { String::new() } else { word.to_owned() }
 }
 
 fn stale(word: &str) -> String {

@@ -51,9 +51,11 @@ impl Verdict {
             if matches!(expectation, Expect::OurLog) && scenario.recipe.program == Program::Libostree {
                 continue;
             }
-            self.lines.push((format!("{}/{expectation}", scenario.name), expectation.check(outcome)));
+            let result = expectation.check(outcome);
+            let failed = result.is_err();
+            self.lines.push((format!("{}/{expectation}", scenario.name), result));
             // Without a report, every further line would only repeat that there is none.
-            if !outcome.report.is_complete() {
+            if failed && !outcome.report.is_complete() {
                 break;
             }
         }

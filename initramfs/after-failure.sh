@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# What a person at the prompt of an emergency shell has to know: printed above it, also when the program
+# itself could say nothing. The initramfs may have no command but a shell's.
+#
+#   after-failure STATUS PLACE
+
+status=$1 place=$2
+program=/usr/lib/ostree/ostree-prepare-root
+
+mounted='nothing is mounted'
+while read -r device directory type options _; do
+    if [ "$directory" = "$place" ]; then
+        mounted="$device ($type, ${options%%,*})"
+    fi
+done < /proc/mounts
+
+printf '\nNo OSTree deployment was booted: %s ended with exit status %s.\n' "${program##*/}" "$status"
+printf 'At %s: %s. Type\n' "$place" "$mounted"
+printf '  %s --explain %s\n' "$program" "$place"
+printf '          to see what was asked for, what there is, and what to do\n'
+printf '  exit    to try again\n\n'
