@@ -1,16 +1,18 @@
 # The handful of commands people type; `make` alone lists them.
 
 DESTDIR   :=
+PREFIX    := /usr
 ARCH      := $(shell uname -m)
 TARGET    := $(ARCH)-unknown-linux-musl
 BIN       := target/$(TARGET)/release/ostree-prepare-root
 QEMU_TOOL := cargo run --quiet --release --locked --package prepare-root-qemu --
-LIBDIR     = $(DESTDIR)/usr/lib
-MANDIR     = $(DESTDIR)/usr/share/man
+LIB        = $(DESTDIR)$(PREFIX)/lib
+SHARE      = $(DESTDIR)$(PREFIX)/share
+DEB_ARCH   = $(shell dpkg --print-architecture)
 # Everything expects the program below target/.
 unexport CARGO_TARGET_DIR
 
-.PHONY: help build boot test check matrix sabotage guests faults fuzz install dependencies
+.PHONY: help build boot test check matrix sabotage guests faults fuzz toolchain install deb deb-check dependencies
 
 help:
 	@echo 'make boot      boot a Debian OSTree system in QEMU with our program in its initramfs'
@@ -24,10 +26,18 @@ help:
 	@echo 'make faults    every system call fails, or the program is killed there: half an hour (make check has a sample)'
 	@echo 'make fuzz      fuzz the parsers and whole disks, SECONDS=600 each (needs cargo-fuzz)'
 	@echo 'make build     the static program: $(BIN)'
-	@echo 'make install   put program, what dracut and initramfs-tools need, and manual pages below DESTDIR'
+	@echo 'make install   put the program, what initramfs generators need, and manual pages below DESTDIR'
+	@echo 'make deb       the Debian package, in target/deb (DEB_ARCH=amd64|arm64)'
+	@echo 'make deb-check build it twice and compare; lint, install and purge it in trixie and forky'
 
-build:
-	cargo build --release --locked --package prepare-root --target $(TARGET)
+# Panics name source files: without the option, the program would tell where Cargo keeps the crates.
+build: toolchain
+	RUSTFLAGS="$$RUSTFLAGS --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src=/crates" \
+		cargo build --release --locked --package prepare-root --target $(TARGET)
+
+# Says what is missing, where Cargo would show a page of errors.
+toolchain:
+	@tests/toolchain $(TARGET)
 
 SUITE := trixie
 boot: dependencies build
@@ -61,17 +71,27 @@ dependencies:
 	@tests/install-dependencies
 
 install:
-	install -D -m 0755 $(BIN) $(LIBDIR)/prepare-root/ostree-prepare-root
-	install -m 0644 initramfs/requirements.sh $(LIBDIR)/prepare-root/requirements.sh
-	install -m 0755 initramfs/after-failure.sh $(LIBDIR)/prepare-root/after-failure
-	install -d $(LIBDIR)/dracut/modules.d/40ostree
-	install -m 0755 dracut/40ostree/*.sh $(LIBDIR)/dracut/modules.d/40ostree/
-	install -m 0644 dracut/40ostree/*.service $(LIBDIR)/dracut/modules.d/40ostree/
-	install -D -m 0644 dracut/50-prepare-root.conf $(LIBDIR)/dracut/dracut.conf.d/50-prepare-root.conf
-	install -D -m 0755 initramfs-tools/hooks/ostree-prepare-root \
-		$(DESTDIR)/usr/share/initramfs-tools/hooks/ostree-prepare-root
-	install -D -m 0755 initramfs-tools/scripts/init-bottom/00-ostree-prepare-root \
-		$(DESTDIR)/usr/share/initramfs-tools/scripts/init-bottom/00-ostree-prepare-root
-	install -D -m 0644 docs/troubleshooting.md $(DESTDIR)/usr/share/doc/prepare-root/troubleshooting.md
-	install -D -m 0644 docs/ostree-prepare-root.8 $(MANDIR)/man8/ostree-prepare-root.8
-	install -D -m 0644 docs/prepare-root.conf.5 $(MANDIR)/man5/prepare-root.conf.5
+	@[ '$(PREFIX)' = /usr ] || { echo 'PREFIX=$(PREFIX): dracut, initramfs-tools and mkinitcpio look only below /usr;' \
+		'leave PREFIX out, and name another root directory with DESTDIR=' >&2; exit 1; }
+	install -D -m 0755 $(BIN) $(LIB)/prepare-root/ostree-prepare-root
+	install -m 0644 initramfs/requirements.sh $(LIB)/prepare-root/requirements.sh
+	install -m 0755 initramfs/after-failure.sh $(LIB)/prepare-root/after-failure
+	install -d $(LIB)/dracut/modules.d/40ostree
+	install -m 0755 dracut/40ostree/*.sh $(LIB)/dracut/modules.d/40ostree/
+	install -m 0644 dracut/40ostree/*.service $(LIB)/dracut/modules.d/40ostree/
+	install -D -m 0644 dracut/50-prepare-root.conf $(LIB)/dracut/dracut.conf.d/50-prepare-root.conf
+	set -e; for file in $(wildcard initramfs-tools/hooks/* initramfs-tools/scripts/*/*); do \
+		install -D -m 0755 $$file $(SHARE)/$$file; done
+	set -e; for file in $(wildcard mkinitcpio/install/* mkinitcpio/hooks/*); do \
+		install -D -m 0755 $$file $(LIB)/initcpio/$${file#mkinitcpio/}; done
+	install -D -m 0644 docs/troubleshooting.md $(SHARE)/doc/prepare-root/troubleshooting.md
+	install -D -m 0644 examples/prepare-root.conf $(SHARE)/doc/prepare-root/examples/prepare-root.conf
+	install -D -m 0644 docs/ostree-prepare-root.8 $(SHARE)/man/man8/ostree-prepare-root.8
+	install -D -m 0644 docs/prepare-root.conf.5 $(SHARE)/man/man5/prepare-root.conf.5
+
+deb:
+	@tests/install-dependencies deb
+	debian/build $(DEB_ARCH)
+
+deb-check: dependencies
+	tests/deb

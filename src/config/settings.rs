@@ -242,7 +242,7 @@ pub fn tmpfs_size(value: &str) -> Option<String> {
 }
 
 /// The sections and keys of the file.
-const KNOWN: [(&str, &[&str]); 9] = [
+pub const KNOWN: [(&str, &[&str]); 9] = [
     ("sysroot", &["readonly"]),
     ("root", &["transient", "transient-ro", "transient-size"]),
     ("etc", &["transient", "transient-size"]),

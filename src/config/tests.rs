@@ -1,4 +1,4 @@
-use super::settings::{KEYS, tmpfs_size};
+use super::settings::{KEYS, KNOWN, tmpfs_size};
 use super::*;
 use crate::cmdline::Link;
 
@@ -18,6 +18,32 @@ fn the_example_in_the_readme_is_a_configuration() {
     let example: Vec<&str> = example.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     let config = parse(&example.join("\n"), "").unwrap();
     assert_eq!(config.sysroot_readonly, Some(true));
+}
+
+#[test]
+fn the_example_file_has_every_key_with_its_default() {
+    let example = include_str!("../../examples/prepare-root.conf");
+    // Words have a space behind the #, keys have none.
+    let lines = example.lines().map(|line| match line.strip_prefix('#') {
+        Some(key) if !key.is_empty() && !key.starts_with(' ') => key,
+        _ => line,
+    });
+    let complete = lines.collect::<Vec<_>>().join("\n");
+
+    let file = keyfile::KeyFile::parse(complete.as_bytes()).unwrap();
+    let mut keys: Vec<_> = file.entries().map(|entry| (entry.group, entry.key)).collect();
+    let mut known: Vec<_> =
+        KNOWN.iter().flat_map(|(group, keys)| keys.iter().map(move |key| (*group, *key))).collect();
+    keys.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(keys, known);
+
+    let defaults = parse("", "").unwrap();
+    // A default that another key decides; here it is the one without composefs.
+    let readonly = Some(defaults.sysroot_readonly.unwrap_or(false));
+    // What nothing is transient for has no size, so those examples are no part of this.
+    assert_eq!(parse(&complete, "").unwrap(), Config { sysroot_readonly: readonly, ..defaults.clone() });
+    assert_eq!(parse(example, "").unwrap(), defaults);
 }
 
 #[test]
