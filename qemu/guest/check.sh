@@ -21,6 +21,7 @@ printf 'state\t%s\n' "$state" >&3
 section multi-user systemctl is-active multi-user.target
 
 section kernel uname -r
+section processor uname -m
 section cmdline cat /proc/cmdline
 section mountinfo cat /proc/self/mountinfo
 section status ostree admin status

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 /// The guest.
 pub struct Bare<'a> {
-    /// Who runs its instructions.
+    /// Its processor.
+    pub arch: Arch,
+    /// Who runs the instructions of a guest like this host.
     pub accel: Accel,
     /// Its kernel.
     pub kernel: &'a Path,
@@ -43,7 +45,7 @@ impl Bare<'_> {
         for _ in 1..qemu::TRIES {
             let ran = self.once(&log);
             let console = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-            if self.keep || !qemu::died_of_patching(self.accel, &console) {
+            if self.keep || !qemu::died_of_patching(self.arch.accel(self.accel), &console) {
                 return ran;
             }
             eprintln!("{}: the emulator killed the guest's kernel: booting again", self.name);
@@ -54,10 +56,11 @@ impl Bare<'_> {
     fn once(&self, log: &Path) -> Result<String> {
         let Bare { name, init, arguments, .. } = self;
         let access = if self.keep { "rw" } else { "ro" };
-        let mut command = Arch::Amd64.machine(self.accel);
+        let console = self.arch.console();
+        let mut command = self.arch.machine(self.accel);
         command.arg("-kernel").arg(self.kernel).arg("-append");
         command.arg(format!(
-            "root=/dev/nvme0n1 rootwait {access} init={init} console=ttyS0 panic=-1 quiet {arguments}"
+            "root=/dev/nvme0n1 rootwait {access} init={init} console={console} panic=-1 quiet {arguments}"
         ));
         command.args(["-device", "nvme,drive=disk,serial=disk", "-drive"]);
         let snapshot = if self.keep { "off" } else { "on" };
@@ -70,7 +73,7 @@ impl Bare<'_> {
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&errors).context("create a log")?)
             .spawn()
-            .context("start qemu-system-x86_64")?;
+            .context("start QEMU")?;
         let Some(output) = child.stdout.take() else { bail!("QEMU has no output") };
         let watch = Watch { log, live: false, limit: self.limit, dialogue: &[] };
         let end = watch.run(output, &mut io::sink());

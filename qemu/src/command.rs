@@ -70,11 +70,11 @@ of every suite, namespaces runs the tests of tests/compare, tests/behaviour and 
 and 6.12, list shows the scenarios.
 
   --program ours|libostree   whose ostree-prepare-root boots (default: ours)
-  --timeout SECONDS          the longest a boot may take (default: 300)
+  --timeout SECONDS          the longest a boot may take, for arm64 twice that (default: 300)
   --jobs NUMBER              how many scenarios run at a time (default: 2 if memory allows)
 
 environment: PREPARE_ROOT_CACHE  where disks and logs are kept (default: target/qemu-cache)
-             PREPARE_ROOT_BIN    a program that is built already (default: run `make build`)
+             PREPARE_ROOT_BIN    a program for amd64 that is built already (default: run `make build`)
              MIRROR              the Debian mirror (default: the suite's)";
 
 /// Reads the arguments.

@@ -3,6 +3,7 @@
 use crate::accel::Accel;
 use crate::base::Base;
 use crate::cache::{Cache, Workplace};
+use crate::foreign;
 use crate::generator::Generator;
 use crate::layout;
 use crate::machine::Arch;
@@ -94,8 +95,8 @@ impl Builder<'_> {
             Program::Ours => {
                 let product = self.product.context("our program was not built")?;
                 Some(match recipe.delivery {
-                    Delivery::Files => product.files(),
-                    Delivery::Package => product.package(self.progress)?,
+                    Delivery::Files => product.files(recipe.arch, self.progress)?,
+                    Delivery::Package => product.package(recipe.arch, self.progress)?,
                 })
             }
             Program::Libostree => None,
@@ -129,12 +130,13 @@ impl Builder<'_> {
         logs: &Path,
     ) -> Result<()> {
         let suite = recipe.suite;
-        let step = |what: &str| format!("{suite}: {what}");
-        let kernel = recipe.kernel.package(self.cache, self.progress, logs)?;
+        let label = recipe.base().label();
+        let step = |what: &str| format!("{label}: {what}");
+        let kernel = recipe.kernel.package(recipe.arch, self.cache, self.progress, logs)?;
         let tree = place.join("tree");
         recipe.base().unpack(&tree, self.cache, self.progress, logs)?;
         if let (Delivery::Package, Some(folder)) = (recipe.delivery, product) {
-            let install = || layout::install_package(&tree, folder, logs);
+            let install = || layout::install_package(&tree, recipe, folder, logs);
             self.progress.step(&step("installing our Debian package"), install)?;
         }
         layout::adapt(&tree, recipe, kernel.as_deref(), product, logs)?;
@@ -144,7 +146,7 @@ impl Builder<'_> {
             let mut command = Command::new("sh");
             command.args(["-c", layout::SIGNING_KEY, "sh"]).args([&key, &tree.join(layout::KEYS)]);
             script::run(&mut command, &logs.join("key.log"))?;
-            sealer = Some(seal::build(self.workspace, logs)?);
+            sealer = Some(seal::build(recipe.arch, self.workspace, logs)?);
         }
         // The package made it.
         if recipe.delivery == Delivery::Files {
@@ -169,10 +171,10 @@ impl Builder<'_> {
             command.env("IMAGE", recipe.image.name());
             command.env("NEWER", if recipe.newer { "yes" } else { "no" });
             command.env("KEY", &key).envs(sealer.iter().map(|sealer| ("SEAL", sealer)));
-            script::run(&mut command, &logs.join("disk.log"))
+            script::run(&mut foreign::runs(recipe.arch, command), &logs.join("disk.log"))
         })?;
         if recipe.image == Image::Signed {
-            let seal = || seal::run(&image, &boot, self.accel, logs);
+            let seal = || seal::run(&image, &boot, recipe.arch, self.accel, logs);
             self.progress.step(&step("sealing (fs-verity, in a guest)"), seal)?;
         }
         Ok(())
@@ -187,10 +189,14 @@ impl Builder<'_> {
     }
 }
 
-/// The tree whose ostree makes the disk, if the recipe's own cannot make images.
+/// The tree whose ostree makes the disk, if the recipe's own cannot make images, or would be emulated.
 fn foreign_tools(recipe: &Recipe) -> Option<Base> {
-    (recipe.image != Image::None && recipe.suite == Suite::Trixie)
-        .then(|| Base::new(Suite::Forky, Arch::Amd64, Generator::Dracut, &[]))
+    let suite = match recipe.suite {
+        Suite::Trixie if recipe.image != Image::None => Suite::Forky,
+        suite => suite,
+    };
+    (suite != recipe.suite || foreign::is_foreign(recipe.arch))
+        .then(|| Base::new(suite, Arch::Amd64, Generator::Dracut, &[]))
 }
 
 /// Refuses early, with the reason, instead of in the middle of a build.

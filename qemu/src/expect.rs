@@ -40,6 +40,8 @@ pub enum Expect {
     Witness(&'static str),
     /// The kernel's version begins with this.
     Kernel(&'static str),
+    /// The kernel's name for the processor.
+    Processor(&'static str),
     /// systemd was to remount the root as `/etc/fstab` says, and a drop-in of ours kept it from failing.
     RemountLeftAlone,
     /// What the first boot wrote in this directory, the second does not see.
@@ -191,6 +193,10 @@ impl Expect {
             Self::Kernel(version) => {
                 let found = report.line("kernel").unwrap_or_default();
                 ensure(found.starts_with(version), || format!("the kernel is {found}"))
+            }
+            Self::Processor(name) => {
+                let found = report.line("processor").unwrap_or_default();
+                ensure(found == name, || format!("the processor is '{found}'"))
             }
             Self::RemountLeftAlone => {
                 let found = report.lines("remount");

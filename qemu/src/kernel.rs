@@ -1,6 +1,7 @@
 //! The kernels that are booted.
 
 use crate::cache::{Cache, Key, Workplace};
+use crate::machine::Arch;
 use crate::progress::Progress;
 use crate::script;
 use anyhow::Result;
@@ -17,7 +18,12 @@ pub enum Kernel {
 }
 
 /// The package: a small kernel, for virtual machines.
-pub const PACKAGE: &str = "linux-image-cloud-amd64";
+pub fn package(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "linux-image-cloud-amd64",
+        Arch::Arm64 => "linux-image-cloud-arm64",
+    }
+}
 
 /// The oldest kernel's release of Debian.
 const OLD_SUITE: &str = "bookworm";
@@ -32,26 +38,41 @@ impl Kernel {
     }
 
     /// The directory with the unpacked package, unless it is the suite's own kernel.
-    pub fn package(self, cache: &Cache, progress: &Progress, logs: &Path) -> Result<Option<PathBuf>> {
+    pub fn package(
+        self,
+        arch: Arch,
+        cache: &Cache,
+        progress: &Progress,
+        logs: &Path,
+    ) -> Result<Option<PathBuf>> {
         if self == Self::Suite {
             return Ok(None);
         }
-        unpacked(OLD_SUITE, cache, progress, logs).map(Some)
+        unpacked(OLD_SUITE, arch, cache, progress, logs).map(Some)
     }
 }
 
 /// The directory with the unpacked package of a release of Debian.
-pub fn unpacked(release: &str, cache: &Cache, progress: &Progress, logs: &Path) -> Result<PathBuf> {
-    let name = format!("kernel-{release}-{}", Key::new("kernel").with("package", PACKAGE).finish());
+pub fn unpacked(
+    release: &str,
+    arch: Arch,
+    cache: &Cache,
+    progress: &Progress,
+    logs: &Path,
+) -> Result<PathBuf> {
+    let package = package(arch);
+    let name = format!("kernel-{release}-{}", Key::new("kernel").with("package", package).finish());
     let _turn = cache.turn(&name)?;
-    let package = cache.piece(&name);
-    if package.exists() {
-        return Ok(package);
+    let unpacked = cache.piece(&name);
+    if unpacked.exists() {
+        return Ok(unpacked);
     }
     let place = cache.workplace()?;
     let made = place.join("kernel");
-    progress.step(&format!("unpacking {PACKAGE} of {release} (mmdebstrap)"), || {
-        script::run(&mut extraction(release, PACKAGE, &place, &made), &logs.join("kernel.log"))
+    progress.step(&format!("unpacking {package} of {release} (mmdebstrap)"), || {
+        let mut command = extraction(release, package, &place, &made);
+        command.arg(format!("--architectures={}", arch.name()));
+        script::run(&mut command, &logs.join("kernel.log"))
     })?;
     cache.publish(&made, &name)
 }

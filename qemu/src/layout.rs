@@ -1,5 +1,6 @@
 //! From a plain Debian tree to one that OSTree can deploy, with an initramfs in it.
 
+use crate::foreign;
 use crate::product::Program;
 use crate::recipe::{Delivery, File, Recipe};
 use crate::script;
@@ -48,7 +49,7 @@ pub fn adapt(
     if let Some(package) = kernel {
         let mut command = Command::new("sh");
         command.args(["-c", KERNEL, "sh"]).args([tree, package]);
-        script::run(&mut command, &logs.join("kernel.log"))?;
+        script::run(&mut foreign::runs(recipe.arch, command), &logs.join("kernel.log"))?;
     }
     let mut command = Command::new("sh");
     command.args(["-c", ADAPT, "sh"]).arg(tree);
@@ -81,12 +82,13 @@ pub fn adapt(
 }
 
 /// Installs the Debian package in `folder`.
-pub fn install_package(tree: &Path, folder: &Path, logs: &Path) -> Result<()> {
+pub fn install_package(tree: &Path, recipe: &Recipe, folder: &Path, logs: &Path) -> Result<()> {
     let packages: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
     let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
     let package = packages.iter().map(fs::DirEntry::path).find(is_package);
     let package = package.with_context(|| format!("{} has no package", folder.display()))?;
-    script::run(&mut script::in_mount_namespace(PACKAGE, [tree, &package]), &logs.join("package.log"))
+    let command = script::in_mount_namespace(PACKAGE, [tree, &package]);
+    script::run(&mut foreign::runs(recipe.arch, command), &logs.join("package.log"))
 }
 
 /// Makes the initramfs with the tree's own generator.
@@ -97,7 +99,12 @@ pub fn initramfs(tree: &Path, recipe: &Recipe, logs: &Path) -> Result<()> {
     if recipe.program == Program::Libostree {
         command.args(["--add", "ostree"]);
     }
-    script::run(&mut command, &logs.join("initramfs.log")).context("make the initramfs")
+    if foreign::is_foreign(recipe.arch) {
+        // dracut's own choice, level 15, takes most of a minute when it is emulated.
+        command.args(["--compress", "zstd -3"]);
+    }
+    script::run(&mut foreign::runs(recipe.arch, command), &logs.join("initramfs.log"))
+        .context("make the initramfs")
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {

@@ -14,6 +14,7 @@ mod console;
 mod disk;
 mod entry;
 mod expect;
+mod foreign;
 mod generator;
 mod kernel;
 mod layout;

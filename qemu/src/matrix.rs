@@ -3,7 +3,7 @@
 use crate::expect::Expect::{self, *};
 use crate::generator::Generator;
 use crate::kernel::Kernel;
-use crate::machine::{Bus, Machine};
+use crate::machine::{Arch, Bus, Machine};
 use crate::recipe::{Delivery, File, Image, Recipe};
 use crate::scenario::{self, Boots, CONFIG, EMERGENCY, Scenario};
 use crate::suite::Suite::{self, Forky, Trixie};
@@ -241,6 +241,13 @@ fn variants() -> Vec<Scenario> {
             Recipe::new(Trixie).replace_karg("rw", "ro").used_var(),
         )
     });
+    for mode in [Mode::Bind, Mode::Signed] {
+        let name = format!("trixie-aarch64-{}", mode.name());
+        let recipe = Recipe::new(Trixie).arch(Arch::Arm64);
+        let mut scenario = mode.scenario(&name, "64-bit ARM, our program for it", recipe);
+        scenario.expect.push(&[Processor("aarch64")]);
+        cells.push(Scenario { cells: vec![mode.of("aarch64")], ..scenario });
+    }
     let scsi = Machine { bus: Bus::VirtioScsi, ..Machine::VIRTUAL };
     let nvme = Machine { bus: Bus::Nvme, ..Machine::VIRTUAL };
     let ahci = Machine { bus: Bus::Ahci, ..Machine::VIRTUAL };

@@ -4,6 +4,7 @@
 use crate::Workshop;
 use crate::bare::Bare;
 use crate::kernel;
+use crate::machine::Arch;
 use crate::testbed::{self, Builder, INIT};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -55,13 +56,14 @@ pub fn run(workshop: &Workshop, workspace: &Path, selection: Selection) -> Resul
     let Workshop { cache, progress, accel, product } = workshop;
     let product = product.as_ref().context("our program was not built")?;
     let logs = cache.logs("namespaces")?;
-    let packages = KERNELS.map(|(release, _)| kernel::unpacked(release, cache, progress, &logs));
+    let packages = KERNELS.map(|(release, _)| kernel::unpacked(release, Arch::Amd64, cache, progress, &logs));
     let packages = packages.into_iter().collect::<Result<Vec<PathBuf>>>()?;
     let place = cache.workplace()?;
     let disk = Builder { cache, progress, product, workspace, logs: &logs }.disk(&place, &packages)?;
     let mut total = Tally::default();
     for ((release, version), package) in KERNELS.iter().zip(&packages) {
         let guest = Bare {
+            arch: Arch::Amd64,
             accel: *accel,
             kernel: &testbed::image(package)?,
             disk: &disk,

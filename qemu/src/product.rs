@@ -1,10 +1,12 @@
 //! What is under test: the files `make install` puts into a system.
 
 use crate::cache::{Cache, Workplace};
+use crate::machine::Arch;
 use crate::progress::Progress;
 use crate::script;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -42,53 +44,78 @@ pub struct Product {
     place: Workplace,
     workspace: PathBuf,
     logs: PathBuf,
-    /// Whether the package is there; it is made when somebody asks for it.
-    packed: Mutex<bool>,
+    /// The folders in it that are finished. They are made when somebody asks for them.
+    made: Mutex<Vec<PathBuf>>,
 }
 
 impl Product {
-    /// Builds our program and installs it into a directory of its own.
+    /// Builds our program for this host and installs it into a directory of its own.
     ///
-    /// `$PREPARE_ROOT_BIN` names a program that is already built.
+    /// `$PREPARE_ROOT_BIN` names such a program that is already built.
     pub fn make(workspace: &Path, cache: &Cache, progress: &Progress) -> Result<Self> {
-        let logs = cache.logs("build")?;
-        let (place, packed) = (cache.workplace()?, Mutex::new(false));
-        let product = Self { place, workspace: workspace.to_owned(), logs, packed };
-        let logs = &product.logs;
-        let mut variables: Vec<OsString> = Vec::new();
-        if let Some(binary) = std::env::var_os("PREPARE_ROOT_BIN") {
-            let binary = Path::new(&binary).canonicalize().context("find $PREPARE_ROOT_BIN")?;
-            variables.push(assignment("BIN=", &binary));
-        } else {
-            let build = || make(workspace, "build", &[], &logs.join("build.log"));
-            progress.step("building ostree-prepare-root (make build)", build)?;
-        }
-        variables.push(assignment("DESTDIR=", &product.files()));
-        make(workspace, "install", &variables, &logs.join("install.log"))?;
+        let (logs, place, made) = (cache.logs("build")?, cache.workplace()?, Mutex::default());
+        let product = Self { place, workspace: workspace.to_owned(), logs, made };
+        product.files(Arch::Amd64, progress)?;
         Ok(product)
     }
 
     /// The program itself.
     pub fn program(&self) -> PathBuf {
-        self.files().join("usr/lib/prepare-root/ostree-prepare-root")
+        self.folder("files", Arch::Amd64).join("usr/lib/prepare-root/ostree-prepare-root")
+    }
+
+    /// The directory that stands for the root of a system.
+    pub fn files(&self, arch: Arch, progress: &Progress) -> Result<PathBuf> {
+        self.once("files", arch, |folder| {
+            let processor = assignment("ARCH=", Path::new(arch.processor()));
+            let mut variables = vec![assignment("DESTDIR=", folder), processor.clone()];
+            match std::env::var_os("PREPARE_ROOT_BIN") {
+                Some(binary) if arch == Arch::Amd64 => {
+                    let binary = Path::new(&binary).canonicalize().context("find $PREPARE_ROOT_BIN")?;
+                    variables.push(assignment("BIN=", &binary));
+                }
+                _ => {
+                    let build = || self.run_make("build", arch, &[processor]);
+                    let what = format!("building ostree-prepare-root for {} (make build)", arch.name());
+                    progress.step(&what, build)?;
+                }
+            }
+            self.run_make("install", arch, &variables)
+        })
     }
 
     /// A directory with our Debian package, and nothing else.
-    pub fn package(&self, progress: &Progress) -> Result<PathBuf> {
-        let folder = self.place.join("package");
-        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*packed {
-            let variables = [assignment("DEB_DIR=", &folder), assignment("DEB_ARCH=", Path::new("amd64"))];
-            let build = || make(&self.workspace, "deb", &variables, &self.logs.join("deb.log"));
-            progress.step("building the Debian package (make deb)", build)?;
-            *packed = true;
+    pub fn package(&self, arch: Arch, progress: &Progress) -> Result<PathBuf> {
+        self.once("package", arch, |folder| {
+            let deb_arch = assignment("DEB_ARCH=", Path::new(arch.name()));
+            let build = || self.run_make("deb", arch, &[deb_arch]);
+            progress.step(&format!("building the Debian package for {} (make deb)", arch.name()), build)?;
+            fs::create_dir(folder)?;
+            let mut command = Command::new("sh");
+            command.args(["-c", "cp \"$0\"/target/deb/prepare-root_*_\"$1\".deb \"$2\""]);
+            command.arg(&self.workspace).arg(arch.name()).arg(folder);
+            script::run(&mut command, &self.logs.join("copy-package.log"))
+        })
+    }
+
+    fn folder(&self, what: &str, arch: Arch) -> PathBuf {
+        self.place.join(&format!("{what}-{}", arch.name()))
+    }
+
+    /// Fills a folder, unless that was done before.
+    fn once(&self, what: &str, arch: Arch, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let folder = self.folder(what, arch);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if !made.contains(&folder) {
+            fill(&folder)?;
+            made.push(folder.clone());
         }
         Ok(folder)
     }
 
-    /// The directory that stands for the root of a system.
-    pub fn files(&self) -> PathBuf {
-        self.place.join("product")
+    fn run_make(&self, target: &str, arch: Arch, variables: &[OsString]) -> Result<()> {
+        let log = self.logs.join(format!("{target}-{}.log", arch.name()));
+        make(&self.workspace, target, variables, &log)
     }
 }
 

@@ -21,7 +21,7 @@ pub type Edit = fn(&str) -> String;
 
 /// How to boot.
 pub struct Boot<'a> {
-    /// Who runs the guest's instructions.
+    /// Who runs the instructions of a guest like this host.
     pub accel: Accel,
     /// The longest it may take.
     pub limit: Duration,
@@ -136,7 +136,7 @@ impl<'a> Boot<'a> {
     pub fn run(&self, disk: &Disk) -> anyhow::Result<Outcome> {
         for _ in 1..TRIES {
             let outcome = self.once(disk)?;
-            if !ended_by_emulation(self.accel, &outcome.console, outcome.end) {
+            if !ended_by_emulation(disk.arch.accel(self.accel), &outcome.console, outcome.end) {
                 return Ok(outcome);
             }
             eprintln!("the guest's kernel ended, or stood still, before it started init: booting again");
@@ -177,13 +177,14 @@ impl<'a> Boot<'a> {
             .stdout(Stdio::piped())
             .stderr(errors)
             .spawn()
-            .context("start qemu-system-x86_64")?;
+            .context("start QEMU")?;
         let Some(output) = child.stdout.take() else { bail!("QEMU has no output") };
         let mut keyboard: Box<dyn Write> = match child.stdin.take() {
             Some(keyboard) => Box::new(keyboard),
             None => Box::new(io::sink()),
         };
-        let Self { live, limit, dialogue, .. } = *self;
+        let Self { live, dialogue, .. } = *self;
+        let limit = disk.arch.limit(self.limit);
         let end = Watch { log: &console_log, live, limit, dialogue }.run(output, &mut keyboard);
         if !matches!(end, Ok(End::PowerOff)) {
             child.kill().context("end QEMU")?;

@@ -119,7 +119,10 @@ impl Damage {
 }
 
 /// What every boot needs: the disk, an answer on the console, an end after a panic.
-const KARGS: [&str; 4] = ["root=LABEL=prepare-root", "rw", "console=ttyS0", "panic=-1"];
+fn kargs(arch: Arch) -> Vec<String> {
+    let console = format!("console={}", arch.console());
+    ["root=LABEL=prepare-root", "rw", &console, "panic=-1"].map(str::to_owned).to_vec()
+}
 
 impl Recipe {
     /// The default system of a suite, with our program.
@@ -134,7 +137,7 @@ impl Recipe {
             kernel: Kernel::Suite,
             program: Program::Ours,
             config: None,
-            kargs: KARGS.map(str::to_owned).to_vec(),
+            kargs: kargs(Arch::Amd64),
             used_var: false,
             remove: &[],
             files: &[],
@@ -154,6 +157,13 @@ impl Recipe {
     pub fn replace_karg(mut self, old: &str, new: &str) -> Self {
         self.kargs.iter_mut().filter(|karg| *karg == old).for_each(|karg| new.clone_into(karg));
         self
+    }
+
+    /// For another processor.
+    pub fn arch(self, arch: Arch) -> Self {
+        let console = |arch: Arch| format!("console={}", arch.console());
+        let old = console(self.arch);
+        Self { arch, ..self }.replace_karg(&old, &console(arch))
     }
 
     /// With another maker of its initramfs.
@@ -250,5 +260,18 @@ impl Recipe {
             key = key.with("seal", seal::SOURCE);
         }
         Ok(format!("disk-{}-{}", self.suite, key.finish()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_console_is_the_one_of_the_processor() {
+        let consoles = |recipe: Recipe| recipe.kargs.into_iter().filter(|karg| karg.starts_with("console="));
+        let amd64 = Recipe::new(Suite::Trixie);
+        assert!(consoles(amd64.clone()).eq(["console=ttyS0"]));
+        assert!(consoles(amd64.arch(Arch::Arm64)).eq(["console=ttyAMA0"]));
     }
 }

@@ -6,6 +6,7 @@
 use crate::accel::Accel;
 use crate::bare::Bare;
 use crate::entry::Entry;
+use crate::machine::Arch;
 use crate::script;
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -22,8 +23,8 @@ const DONE: &str = "files are sealed";
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Builds the guest's program: static, since there is nothing else in the guest.
-pub fn build(workspace: &Path, logs: &Path) -> Result<PathBuf> {
-    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+pub fn build(arch: Arch, workspace: &Path, logs: &Path) -> Result<PathBuf> {
+    let target = format!("{}-unknown-linux-musl", arch.processor());
     let folder = workspace.join("target");
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(workspace).args(["build", "--release", "--locked", "--package", "prepare-root-qemu"]);
@@ -33,16 +34,17 @@ pub fn build(workspace: &Path, logs: &Path) -> Result<PathBuf> {
 }
 
 /// Seals what the disk's list names.
-pub fn run(disk: &Path, boot: &Path, accel: Accel, logs: &Path) -> Result<()> {
+pub fn run(disk: &Path, boot: &Path, arch: Arch, accel: Accel, logs: &Path) -> Result<()> {
     let kernel = Entry::read(boot)?.kernel;
     let guest = Bare {
+        arch,
         accel,
         kernel: &kernel,
         disk,
         keep: true,
         init: "/spare/seal",
         arguments: "",
-        limit: LIMIT,
+        limit: arch.limit(LIMIT),
         logs,
         name: "seal",
     };
