@@ -29,7 +29,8 @@ fi
 for kernel in "$tree"/usr/lib/modules/*; do kernel=${kernel##*/}; done
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# Never into what is mounted there: the host's /dev is.
+trap 'rm -rf --one-file-system "$work"' EXIT
 mount -t tmpfs -o mode=0755 tmpfs "$work"
 root=$work/root
 passed=0 failed=0
@@ -364,7 +365,8 @@ test_boot_with_a_deployment() {
     : > "$work/image/fixed"
     local line
     for line in 'ro ostree=/ostree/boot.1/x quiet' 'quiet ostree' 'root=/dev/vda ostree.prepare-root.deployment=1' \
-        '"ostree=/a b" quiet' 'a="b c" ostree=/x' 'dyndbg="file a.c ostree=/x'; do
+        '"ostree=/a b" quiet' 'a="b c" ostree=/x' 'dyndbg="file a.c ostree=/x' \
+        $'root=/dev/vda rw\nostree=/x\n'; do
         [[ $(calls "$fixable" "$line" '') == *'program --unless-booted /root;'*'over;' ]] || { echo "$line" && return 1; }
     done
 }
@@ -395,6 +397,17 @@ test_shell_again_after_a_second_failure() {
     local shown
     shown=$(calls "$fixable" 'ostree=/x' 'exit\n: > /fixed; exit\n')
     [[ $(grep -o '(initramfs)' <<< "$shown" | wc -l) == 2 && $shown == *';over;' ]] || { echo "$shown" && return 1; }
+}
+
+# Whoever can damage a disk would get one by it.
+# shellcheck disable=SC2016
+test_no_shell_in_a_locked_image() {
+    local shown
+    configure '[overrides]\nkernel-arguments = none\n'
+    build || return
+    shown=$(calls 'case $1 in --break-at) exit 1 ;; esac; [ -e /rebooted ]' 'root=/dev/vda' '')
+    [[ $shown == 'program --unless-booted /root;rebooted -f;program --unless-booted /root;over;' ]] || { echo "$shown" && return 1; }
+    grep -q 'There is no shell, because kernel-arguments=' "$work/log"
 }
 
 # And where that does not reboot, the disk is not booted instead.

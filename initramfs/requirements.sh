@@ -69,7 +69,7 @@ ostree_check_configuration() {
     esac
     [ -s "$ostree_root$ostree_key" ] ||
         ostree_fatal "[composefs] enabled=signed needs public keys, and $ostree_root$ostree_key is missing or empty:" \
-            "put them there, or set keypath= in $ostree_configuration"
+            "put them there, set keypath= in $ostree_configuration, or remove the package prepare-root"
 }
 
 # Whether kernel arguments must not weaken the configuration. Then leaving out ostree= must not lead

@@ -24,7 +24,8 @@ fi
 kernel=6.12.0-test
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# Never into what is mounted there: the host's /dev is.
+trap 'rm -rf --one-file-system "$work"' EXIT
 mount -t tmpfs -o mode=0755 tmpfs "$work"
 root=$work/root
 passed=0 failed=0

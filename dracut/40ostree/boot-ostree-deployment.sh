@@ -14,12 +14,19 @@ if getarg ostree > /dev/null || getarg ostree.prepare-root.deployment > /dev/nul
         fi
     }
 
+    # Before Linux 6.12 an image is mounted from a loop device, and nobody here makes the node that would load the driver.
+    [ -e /dev/loop-control ] || modprobe -q loop || :
     ostree_break before
     # Somebody may have done it in the shell.
     until /usr/lib/ostree/ostree-prepare-root --unless-booted "$NEWROOT"; do
         # For explain-failure.sh, which the emergency shell begins with.
         # shellcheck disable=SC2034
         ostree_status=$?
+        if [ -e /usr/lib/ostree/no-shell ]; then
+            /usr/lib/ostree/after-failure "$ostree_status" "$NEWROOT" reboot > /dev/console 2>&1
+            sleep 30
+            reboot -f || echo b > /proc/sysrq-trigger
+        fi
         emergency_shell -n ostree "OSTree: no deployment is booted, see above. Exit the shell to try again."
         # Not a busy loop when the shell cannot be started.
         sleep 1

@@ -43,8 +43,11 @@ install() {
     # What is printed above the prompt of the emergency shell.
     inst_script /usr/lib/prepare-root/after-failure /usr/lib/ostree/after-failure || exit 1
     inst_hook emergency 00 "$moddir/explain-failure.sh"
-    # Otherwise the password that root has on this machine is asked for, or nobody is let in.
-    if [[ ! $hostonly ]] && ! ostree_is_locked; then
+    if ostree_is_locked; then
+        # Whoever can damage a disk must not get a shell by it.
+        : > "$initdir/usr/lib/ostree/no-shell"
+    elif [[ ! $hostonly ]]; then
+        # Otherwise the password that root has on this machine is asked for, or nobody is let in.
         : > "$initdir/usr/lib/ostree/shell-without-password"
     fi
     # What ostree.prepare-root.break= starts.
