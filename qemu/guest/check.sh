@@ -32,6 +32,12 @@ failed_log() {
     done
 }
 section failed-log failed_log
+section partitions lsblk --raw --noheadings --output PATH,PARTLABEL
+# The disk's file system, and what it lies on, down to the bus.
+disk() {
+    lsblk --inverse --raw --noheadings --output TYPE,SUBSYSTEMS "$(findmnt --noheadings --nofsroot --output SOURCE /sysroot)"
+}
+section disk disk
 section mounts systemctl list-units --type=mount --all --plain --no-legend --full
 section generator ls /run/systemd/generator
 section booted od -An -v -w16 -tx1 /run/ostree-booted

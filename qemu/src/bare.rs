@@ -25,6 +25,8 @@ pub struct Bare<'a> {
     pub disk: &'a Path,
     /// Whether what it writes to the disk stays there.
     pub keep: bool,
+    /// More disks, on virtio. What it writes there stays.
+    pub attached: &'a [&'a Path],
     /// The program on the disk.
     pub init: &'a str,
     /// Kernel arguments besides those that every such guest gets.
@@ -67,6 +69,12 @@ impl Bare<'_> {
         // Should the host die in the middle, nobody takes the disk for a finished one.
         let drive = format!("if=none,id=disk,format=raw,cache=unsafe,snapshot={snapshot},file=");
         command.arg(format!("{drive}{}", self.disk.display()));
+        for (number, image) in self.attached.iter().enumerate() {
+            let id = format!("attached{number}");
+            let drive = format!("if=none,id={id},format=raw,cache=unsafe,discard=unmap,detect-zeroes=unmap");
+            command.arg("-drive").arg(format!("{drive},file={}", image.display()));
+            command.arg("-device").arg(format!("virtio-blk-pci,drive={id}"));
+        }
         let errors = self.logs.join(format!("{name}-errors.txt"));
         let mut child = command
             .stdin(Stdio::null())

@@ -3,6 +3,7 @@
 use crate::accel::Accel;
 use crate::base::Base;
 use crate::cache::{Cache, Workplace};
+use crate::entry::Entry;
 use crate::foreign;
 use crate::generator::Generator;
 use crate::layout;
@@ -12,7 +13,9 @@ use crate::progress::Progress;
 use crate::recipe::{Delivery, Image, Recipe};
 use crate::script;
 use crate::seal;
+use crate::storage::{Container, Storage};
 use crate::suite::Suite;
+use crate::workbench::Workbench;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -153,6 +156,10 @@ impl Builder<'_> {
             let making = step(&format!("making the initramfs ({})", recipe.generator));
             self.progress.step(&making, || layout::initramfs(&tree, recipe, logs))?;
         }
+        let bench = recipe
+            .needs_workbench()
+            .then(|| Workbench::new(&tree, place.join("workbench.img"), recipe.arch, self.accel, logs));
+        let bench = bench.transpose()?;
         let tools = match foreign_tools(recipe) {
             Some(base) => {
                 let tools = place.join("tools");
@@ -161,9 +168,11 @@ impl Builder<'_> {
             }
             None => tree.clone(),
         };
-        let (image, boot) = (made.join("disk.img"), made.join("boot"));
+        let (parts, boot) = (place.join("parts"), made.join("boot"));
+        let root = parts.join("root.img");
+        fs::create_dir(&parts)?;
         self.progress.step(&step("committing and deploying (ostree)"), || {
-            let mut command = script::in_mount_namespace(layout::DISK, [&tree, &tools, &image, &boot]);
+            let mut command = script::in_mount_namespace(layout::DISK, [&tree, &tools, &parts, &boot]);
             command.arg(format!("debian/{suite}")).args(&recipe.kargs);
             command.envs(recipe.storage.variables());
             command.env("VAR", if recipe.used_var { "used" } else { "new" });
@@ -173,11 +182,25 @@ impl Builder<'_> {
             command.env("KEY", &key).envs(sealer.iter().map(|sealer| ("SEAL", sealer)));
             script::run(&mut foreign::runs(recipe.arch, command), &logs.join("disk.log"))
         })?;
-        if recipe.image == Image::Signed {
-            let seal = || seal::run(&image, &boot, recipe.arch, self.accel, logs);
+        if recipe.is_sealed() {
+            let seal = || match &bench {
+                Some(bench) => {
+                    let task = format!("seal {}", recipe.storage.filesystem.mount_options());
+                    bench.run(&task, seal::DONE, &[&root], &Entry::read(&boot)?.kernel, logs)
+                }
+                None => seal::run(&root, &boot, recipe.arch, self.accel, logs),
+            };
             self.progress.step(&step("sealing (fs-verity, in a guest)"), seal)?;
         }
-        Ok(())
+        if let (Some(container), Some(bench)) = (recipe.storage.container, &bench) {
+            let inner = parts.join("inner.img");
+            fs::rename(&root, &inner).context("rename the root's file system")?;
+            fs::File::create(&root)?.set_len(fs::metadata(&inner)?.len() + Container::OVERHEAD)?;
+            let (disks, kernel) = ([&*root, &*inner], Entry::read(&boot)?.kernel);
+            let wrap = || bench.run(&container.task(), "workbench: done", &disks, &kernel, logs);
+            self.progress.step(&step("copying the root into its container (in a guest)"), wrap)?;
+        }
+        assemble(recipe.storage, &parts, &made.join("disk.img"), logs)
     }
 
     /// Unpacks the plain Debian tree of a recipe, for as long as the workplace lives.
@@ -189,7 +212,18 @@ impl Builder<'_> {
     }
 }
 
-/// The tree whose ostree makes the disk, if the recipe's own cannot make images, or would be emulated.
+/// Makes the disk of the file systems in `parts`.
+fn assemble(storage: Storage, parts: &Path, disk: &Path, logs: &Path) -> Result<()> {
+    if storage.partitions.is_empty() {
+        return fs::rename(parts.join("root.img"), disk).context("rename the root's file system");
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", layout::ASSEMBLE, "sh"]).args([disk, parts]);
+    command.args(storage.partitions.iter().map(|partition| partition.name()));
+    script::run(&mut command, &logs.join("assemble.log"))
+}
+
+/// The tree whose ostree makes the disk, if the recipe's own cannot make images.
 fn foreign_tools(recipe: &Recipe) -> Option<Base> {
     let suite = match recipe.suite {
         Suite::Trixie if recipe.image != Image::None => Suite::Forky,

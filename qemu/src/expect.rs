@@ -1,7 +1,10 @@
 //! What is expected of a boot. Each expectation says of one outcome whether it holds.
 
 use crate::console::End;
+use crate::machine::Bus;
+use crate::mounts::Mounts;
 use crate::qemu::Outcome;
+use crate::storage::Partition;
 use serde_json::Value;
 use std::fmt;
 
@@ -52,6 +55,12 @@ pub enum Expect {
     DiskUntouched,
     /// Exactly one mount is at this path.
     MountedOnce(&'static str),
+    /// All of this partition, and only that, is mounted here.
+    Partition(&'static str, Partition),
+    /// The disk hangs on this bus.
+    DiskOn(Bus),
+    /// The root's file system lies on a device of this type, as `lsblk` calls it.
+    RootThrough(&'static str),
     /// No mount hides another.
     NothingStacked,
     /// OSTree's generator wrote this unit.
@@ -134,8 +143,8 @@ impl Expect {
             }
             Self::BootedDeployment => {
                 let booted = booted(outcome)?;
-                let expected = format!("/ostree/deploy/debian/deploy/{booted}");
                 let mounts = mounts(outcome)?;
+                let expected = format!("{}/ostree/deploy/debian/deploy/{booted}", top(&mounts));
                 let roots: Vec<_> = mounts.at("/").iter().map(|mount| mount.root.clone()).collect();
                 ensure(roots == [expected], || format!("{booted} is booted, but / is {}", roots.join(", ")))
             }
@@ -171,8 +180,9 @@ impl Expect {
                 })
             }
             Self::EtcOfDeployment => {
-                let expected = format!("/ostree/deploy/debian/deploy/{}/etc", booted(outcome)?);
                 let mounts = mounts(outcome)?;
+                let expected =
+                    format!("{}/ostree/deploy/debian/deploy/{}/etc", top(&mounts), booted(outcome)?);
                 let roots: Vec<_> = mounts.at("/etc").iter().map(|mount| mount.root.clone()).collect();
                 ensure(roots == [expected], || format!("/etc is {}", roots.join(", ")))
             }
@@ -222,6 +232,28 @@ impl Expect {
             Self::MountedOnce(path) => {
                 let count = mounts(outcome)?.at(path).len();
                 ensure(count == 1, || format!("{count} mounts at {path}"))
+            }
+            Self::Partition(path, partition) => {
+                let found: Vec<_> = mounts(outcome)?
+                    .at(path)
+                    .iter()
+                    .map(|mount| format!("{}{}", mount.source, mount.root))
+                    .collect();
+                let lines = report.lines("partitions").iter();
+                let mut named = lines.filter_map(|line| line.strip_suffix(&format!(" {}", partition.name())));
+                let expected = named.next().ok_or_else(|| report.lines("partitions").join(", "))?;
+                ensure(found == [format!("{expected}/")], || {
+                    format!("{path} is {}, not {expected}", found.join(", "))
+                })
+            }
+            Self::DiskOn(bus) => {
+                let expected = format!("disk {}", bus.subsystems());
+                let found = report.lines("disk");
+                ensure(found.last() == Some(&expected), || found.join(", "))
+            }
+            Self::RootThrough(kind) => {
+                let found = report.lines("disk");
+                ensure(found.iter().any(|line| line.split(' ').next() == Some(kind)), || found.join(", "))
             }
             Self::NothingStacked => {
                 let mounts = mounts(outcome)?;
@@ -341,8 +373,13 @@ fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(reason()) }
 }
 
-fn mounts(outcome: &Outcome) -> Result<crate::mounts::Mounts, String> {
+fn mounts(outcome: &Outcome) -> Result<Mounts, String> {
     outcome.report.mounts().map_err(|error| error.to_string())
+}
+
+/// What directory names in the list of mounts begin with: the subvolume of the physical root, if it has one.
+fn top(mounts: &Mounts) -> &str {
+    mounts.at("/sysroot").last().map_or("", |mount| mount.root.trim_end_matches('/'))
 }
 
 fn booted(outcome: &Outcome) -> Result<&str, String> {
@@ -372,6 +409,51 @@ fn mounted_by_systemd(outcome: &Outcome, unit: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::Expect;
+    use crate::console::End;
+    use crate::machine::Bus;
+    use crate::qemu::Outcome;
+    use crate::report::Report;
+    use crate::storage::Partition;
+    use std::path::PathBuf;
+
+    /// What a guest would report whose `/var` is a partition of its own.
+    const REPORT: &str = "disk\tpart block:scsi:virtio:pci\ndisk\tdisk block:scsi:virtio:pci\n\
+        partitions\t/dev/sda \npartitions\t/dev/sda1 var\npartitions\t/dev/sda2 root\n\
+        mountinfo\t24 1 8:2 / /sysroot rw - ext4 /dev/sda2 rw\n\
+        mountinfo\t25 1 8:1 / /var rw - ext4 /dev/sda1 rw\n";
+
+    fn holds(expect: Expect, report: &str) -> bool {
+        let outcome = Outcome {
+            end: End::PowerOff,
+            report: Report::parse(report),
+            console: String::new(),
+            console_log: PathBuf::new(),
+            command_line: String::new(),
+            first: None,
+        };
+        expect.check(&outcome).is_ok()
+    }
+
+    #[test]
+    fn the_bus_is_that_of_the_disk() {
+        assert!(holds(Expect::DiskOn(Bus::VirtioScsi), REPORT));
+        assert!(!holds(Expect::DiskOn(Bus::Ahci), REPORT));
+        assert!(!holds(Expect::DiskOn(Bus::VirtioScsi), ""));
+        assert!(holds(Expect::RootThrough("part"), REPORT));
+        assert!(!holds(Expect::RootThrough("crypt"), REPORT));
+    }
+
+    #[test]
+    fn a_partition_is_mounted_whole_and_alone() {
+        let expect = Expect::Partition("/var", Partition::Var);
+        assert!(holds(expect, REPORT));
+        assert!(!holds(Expect::Partition("/var", Partition::Boot), REPORT));
+        // The stateroot's in its place, and beneath it.
+        let stateroot = "mountinfo\t25 1 8:2 /ostree/deploy/debian/var /var rw - ext4 /dev/sda2 rw\n";
+        let (others, _) = REPORT.split_at(REPORT.find("mountinfo\t25").unwrap_or_default());
+        assert!(!holds(expect, &format!("{others}{stateroot}")));
+        assert!(!holds(expect, &format!("{REPORT}{stateroot}")));
+    }
 
     #[test]
     fn names_are_readable() {

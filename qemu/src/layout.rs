@@ -18,11 +18,14 @@ const INITRAMFS: &str = include_str!("../tree/initramfs.sh");
 /// The script that commits and deploys a tree.
 pub const DISK: &str = include_str!("../tree/disk.sh");
 
+/// The script that makes one disk of several partitions.
+pub const ASSEMBLE: &str = include_str!("../tree/assemble.sh");
+
 /// The script that makes the key a commit is signed with.
 pub const SIGNING_KEY: &str = include_str!("../tree/key.sh");
 
 /// The scripts whose text decides what a disk becomes.
-pub const SCRIPTS: [&str; 6] = [PACKAGE, KERNEL, ADAPT, INITRAMFS, SIGNING_KEY, DISK];
+pub const SCRIPTS: [&str; 7] = [PACKAGE, KERNEL, ADAPT, INITRAMFS, SIGNING_KEY, DISK, ASSEMBLE];
 
 const CHECK_UNIT: &str = "usr/lib/systemd/system/prepare-root-check.service";
 const CHECK_WANTED: &str = "usr/lib/systemd/system/multi-user.target.wants/prepare-root-check.service";

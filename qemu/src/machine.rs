@@ -105,6 +105,16 @@ impl Arch {
 }
 
 impl Bus {
+    /// The kernel's subsystems between a disk and the machine, as `lsblk` prints them.
+    pub fn subsystems(self) -> &'static str {
+        match self {
+            Self::VirtioBlk => "block:virtio:pci",
+            Self::VirtioScsi => "block:scsi:virtio:pci",
+            Self::Ahci => "block:scsi:pci",
+            Self::Nvme => "block:nvme:pci",
+        }
+    }
+
     /// Adds a disk to a machine. What the guest writes is lost at its end unless `keep`.
     pub fn add(self, command: &mut Command, image: &Path, keep: bool) {
         let snapshot = if keep { "off" } else { "on" };

@@ -36,6 +36,7 @@ mod summary;
 mod table;
 mod testbed;
 mod trial;
+mod workbench;
 
 use accel::Accel;
 use anyhow::{Context, Result, bail};

@@ -1,11 +1,13 @@
 //! The boot matrix: which systems must boot, in which ways. A cell is a scenario with a place in the table.
 
+use crate::console::Exchange;
 use crate::expect::Expect::{self, *};
 use crate::generator::Generator;
 use crate::kernel::Kernel;
 use crate::machine::{Arch, Bus, Machine};
 use crate::recipe::{Delivery, File, Image, Recipe};
 use crate::scenario::{self, Boots, CONFIG, EMERGENCY, Scenario};
+use crate::storage::{self, Container, Filesystem, Storage};
 use crate::suite::Suite::{self, Forky, Trixie};
 
 /// What the deployment is made of, and what of it lasts: the columns of the table.
@@ -187,6 +189,7 @@ fn product() -> Vec<Scenario> {
     for cell in &mut cells {
         match cell.name.as_str() {
             "trixie-dracut-bind" => {
+                cell.expect.push(&[DiskOn(Bus::VirtioBlk)]);
                 cell.cells.extend(["virtio-blk", "rw", "direct kernel boot"].map(|row| Mode::Bind.of(row)));
             }
             "forky-dracut-transient" => {
@@ -248,15 +251,20 @@ fn variants() -> Vec<Scenario> {
         scenario.expect.push(&[Processor("aarch64")]);
         cells.push(Scenario { cells: vec![mode.of("aarch64")], ..scenario });
     }
-    let scsi = Machine { bus: Bus::VirtioScsi, ..Machine::VIRTUAL };
-    let nvme = Machine { bus: Bus::Nvme, ..Machine::VIRTUAL };
-    let ahci = Machine { bus: Bus::Ahci, ..Machine::VIRTUAL };
-    for (row, machine, core) in [("virtio-scsi", scsi, true), ("AHCI", ahci, false), ("NVMe", nvme, false)] {
+    let buses: [(_, _, &[Expect]); 3] = [
+        ("virtio-scsi", Bus::VirtioScsi, &[DiskOn(Bus::VirtioScsi)]),
+        ("AHCI", Bus::Ahci, &[DiskOn(Bus::Ahci)]),
+        ("NVMe", Bus::Nvme, &[DiskOn(Bus::Nvme)]),
+    ];
+    for (row, bus, shows) in buses {
         let name = format!("trixie-{}", row.to_lowercase());
         let recipe = Recipe::new(Trixie).generator(Generator::InitramfsTools);
-        let scenario = Mode::Bind.scenario(&name, "a disk on another bus", recipe);
-        cells.push(Scenario { machine, core, cells: vec![Mode::Bind.of(row)], ..scenario });
+        let mut scenario = Mode::Bind.scenario(&name, "a disk on another bus", recipe);
+        scenario.expect.push(shows);
+        let machine = Machine { bus, ..Machine::VIRTUAL };
+        cells.push(Scenario { machine, cells: vec![Mode::Bind.of(row)], ..scenario });
     }
+    cells.extend(layouts());
     for generator in [Generator::Dracut, Generator::InitramfsTools] {
         let recipe = Recipe::new(Trixie).generator(generator).delivery(Delivery::Package);
         let name = format!("trixie-deb-{generator}");
@@ -265,4 +273,94 @@ fn variants() -> Vec<Scenario> {
         cells.push(Scenario { cells: vec![Mode::Bind.of(&format!("deb, {generator}"))], ..scenario });
     }
     cells
+}
+
+/// A line for each partition besides the root's.
+const PARTITIONS_FSTAB: File =
+    ("etc/fstab", "LABEL=boot /boot ext4 defaults 0 2\nLABEL=var /var ext4 defaults 0 2\n");
+
+/// The prompt, by systemd in the initramfs.
+const PASSPHRASE: &[Exchange] =
+    &[Exchange { wait: "Please enter passphrase for disk", say: Container::PASSPHRASE }];
+
+/// What the layouts below take in a system with dracut, and in one with initramfs-tools.
+const DRACUT_PACKAGES: &[&str] = &["xfsprogs", "cryptsetup-bin", "systemd-cryptsetup"];
+const INITRAMFS_TOOLS_PACKAGES: &[&str] = &["btrfs-progs", "lvm2"];
+
+/// Other layouts of the disk, some with dracut and some with initramfs-tools.
+fn layouts() -> Vec<Scenario> {
+    let dracut = Recipe::new(Trixie).packages(DRACUT_PACKAGES);
+    let tools = Recipe::new(Trixie).generator(Generator::InitramfsTools).packages(INITRAMFS_TOOLS_PACKAGES);
+    let on = |bus| Machine { bus, ..Machine::VIRTUAL };
+    let mut cells = vec![partitions()];
+
+    let xfs = dracut.clone().storage(Storage { filesystem: Filesystem::Xfs, ..Storage::PLAIN });
+    for mode in [Mode::Bind, Mode::Composefs] {
+        let name = format!("trixie-xfs-{}", mode.name());
+        let mut scenario = mode.scenario(&name, "the root is XFS", xfs.clone());
+        scenario.expect.push(&[MountedKind("/sysroot", "xfs")]);
+        cells.push(Scenario { core: mode == Mode::Composefs, cells: vec![mode.of("xfs")], ..scenario });
+    }
+    let impossible = |mode: Mode| Cell { impossible: true, ..mode.of("xfs") };
+    cells.push(Scenario {
+        cells: vec![impossible(Mode::Verity), impossible(Mode::Signed)],
+        archive: &[EMERGENCY],
+        // The kernel's own answer, to the question what digest the image has.
+        expect: vec![
+            scenario::REFUSED,
+            &[MountedKind("/sysroot", "xfs"), ConsoleShows("its file system has no fs-verity")],
+        ],
+        ..Mode::Signed.scenario("trixie-xfs-signed", "XFS has no fs-verity", xfs)
+    });
+
+    let btrfs = Storage { filesystem: Filesystem::Btrfs, ..Storage::PLAIN };
+    let rootflags = format!("rootflags={}", Filesystem::Btrfs.mount_options());
+    let btrfs = tools.clone().storage(btrfs).karg(&rootflags);
+    for mode in [Mode::Bind, Mode::Composefs, Mode::Verity] {
+        let name = format!("trixie-btrfs-{}", mode.name());
+        let scenario = mode.scenario(&name, "the root is a subvolume of Btrfs", btrfs.clone());
+        let (mut scenario, core) = (Scenario { machine: on(Bus::Nvme), ..scenario }, mode == Mode::Verity);
+        scenario.expect.push(&[MountedKind("/sysroot", "btrfs"), DiskOn(Bus::Nvme)]);
+        cells.push(Scenario { core, cells: vec![mode.of("btrfs"), mode.of("NVMe")], ..scenario });
+    }
+
+    let luks = Storage { container: Some(Container::Luks), ..Storage::PLAIN };
+    let luks = dracut.storage(luks).karg(&format!("rd.luks.name={}=root", Container::LUKS_UUID));
+    let about = "the root is encrypted, and somebody types the passphrase";
+    let mut scenario = Mode::Bind.scenario("trixie-luks", about, luks);
+    scenario.expect.push(&[RootThrough("crypt"), DiskOn(Bus::VirtioBlk)]);
+    let cell = Mode::Bind.of("LUKS");
+    cells.push(Scenario { core: true, cells: vec![cell], dialogue: PASSPHRASE, ..scenario });
+
+    let lvm = tools.storage(Storage { container: Some(Container::Lvm), ..Storage::PLAIN });
+    let lvm = lvm.replace_karg("root=LABEL=prepare-root", "root=/dev/mapper/debian-root");
+    let mut scenario = Mode::Bind.scenario("trixie-lvm", "the root is a logical volume", lvm);
+    scenario.expect.push(&[RootThrough("lvm"), DiskOn(Bus::Ahci)]);
+    let both = ["LVM", "AHCI"].map(|row| Mode::Bind.of(row)).to_vec();
+    cells.push(Scenario { machine: on(Bus::Ahci), core: true, cells: both, ..scenario });
+    cells
+}
+
+/// Partitions of their own, mounted by `/etc/fstab` and not by OSTree's generator.
+fn partitions() -> Scenario {
+    let storage = Storage {
+        partitions: &[storage::Partition::Boot, storage::Partition::Var, storage::Partition::Root],
+        ..Storage::PLAIN
+    };
+    let rows = ["separate /boot", "separate /var", "virtio-scsi"];
+    let recipe = Recipe::new(Trixie).storage(storage).files(&[PARTITIONS_FSTAB]);
+    Scenario {
+        machine: Machine { bus: Bus::VirtioScsi, ..Machine::VIRTUAL },
+        core: true,
+        cells: rows.map(|row| Mode::Bind.of(row)).to_vec(),
+        expect: vec![
+            scenario::HEALTHY,
+            scenario::ANNOUNCED,
+            scenario::OURS,
+            scenario::WRITABLE,
+            &[Partition("/boot", storage::Partition::Boot), Partition("/var", storage::Partition::Var)],
+            &[MountedBySystemd("var.mount"), MountedBySystemd("boot.mount"), DiskOn(Bus::VirtioScsi)],
+        ],
+        ..Mode::Bind.scenario("trixie-partitions", "/boot and /var are partitions of their own", recipe)
+    }
 }

@@ -68,6 +68,7 @@ pub fn run(workshop: &Workshop, workspace: &Path, selection: Selection) -> Resul
             kernel: &testbed::image(package)?,
             disk: &disk,
             keep: false,
+            attached: &[],
             init: INIT,
             // What our program writes to the kernel's log must not get between the results.
             arguments: &format!("loglevel=1 {}", selection.arguments()),

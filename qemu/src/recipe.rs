@@ -8,8 +8,9 @@ use crate::layout;
 use crate::machine::Arch;
 use crate::product::Program;
 use crate::seal;
-use crate::storage::Storage;
+use crate::storage::{Filesystem, Storage};
 use crate::suite::Suite;
+use crate::workbench;
 use anyhow::Result;
 use std::path::Path;
 
@@ -176,6 +177,22 @@ impl Recipe {
         Self { delivery, ..self }
     }
 
+    /// With one more kernel argument.
+    pub fn karg(mut self, karg: &str) -> Self {
+        self.kargs.push(karg.to_owned());
+        self
+    }
+
+    /// With packages besides those that every system here has.
+    pub fn packages(self, packages: &'static [&'static str]) -> Self {
+        Self { packages, ..self }
+    }
+
+    /// With another layout of the disk.
+    pub fn storage(self, storage: Storage) -> Self {
+        Self { storage, ..self }
+    }
+
     /// With the `/var` of a machine that has booted before.
     pub fn used_var(self) -> Self {
         Self { used_var: true, ..self }
@@ -221,6 +238,17 @@ impl Recipe {
         Base::new(self.suite, self.arch, self.generator, self.packages)
     }
 
+    /// Whether its files are to be sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.image == Image::Signed && self.storage.filesystem.has_verity()
+    }
+
+    /// Whether making its disk takes a guest with a whole system.
+    pub fn needs_workbench(&self) -> bool {
+        let sealed_with_module = self.is_sealed() && self.storage.filesystem != Filesystem::Ext4;
+        self.storage.container.is_some() || sealed_with_module
+    }
+
     /// Whether the same disk serves both, before it is damaged.
     pub fn same_disk(&self, other: &Self) -> bool {
         Self { damage: None, ..self.clone() } == Self { damage: None, ..other.clone() }
@@ -258,6 +286,12 @@ impl Recipe {
         }
         if self.image == Image::Signed {
             key = key.with("seal", seal::SOURCE);
+        }
+        if let Some(container) = self.storage.container {
+            key = key.with("container", container.task());
+        }
+        if self.needs_workbench() {
+            key = key.with("workbench", workbench::SCRIPT);
         }
         Ok(format!("disk-{}-{}", self.suite, key.finish()))
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub const SOURCE: &str = include_str!("bin/prepare-root-seal.rs");
 
 /// What the guest says at its end.
-const DONE: &str = "files are sealed";
+pub const DONE: &str = "files are sealed";
 
 /// Emulation seals a Debian in some 20 s.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -42,6 +42,7 @@ pub fn run(disk: &Path, boot: &Path, arch: Arch, accel: Accel, logs: &Path) -> R
         kernel: &kernel,
         disk,
         keep: true,
+        attached: &[],
         init: "/spare/seal",
         arguments: "",
         limit: arch.limit(LIMIT),

@@ -5,6 +5,10 @@
 pub struct Storage {
     /// The root's file system.
     pub filesystem: Filesystem,
+    /// What the root's file system lies in, if not on the disk itself.
+    pub container: Option<Container>,
+    /// The partitions in their order, the root's among them. None: the root is the whole disk.
+    pub partitions: &'static [Partition],
 }
 
 /// A file system for the root.
@@ -12,15 +16,46 @@ pub struct Storage {
 pub enum Filesystem {
     /// ext4, Debian's default.
     Ext4,
+    /// XFS.
+    Xfs,
+    /// Btrfs; the root is the subvolume that Debian's installer makes.
+    Btrfs,
+}
+
+/// What only device-mapper opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// An encrypted volume, with a passphrase.
+    Luks,
+    /// A logical volume, `/dev/debian/root`.
+    Lvm,
+}
+
+/// A partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partition {
+    /// `/boot`, with kernels and boot entries.
+    Boot,
+    /// `/var`, in place of the stateroot's.
+    Var,
+    /// The root: OSTree's repository and the deployments.
+    Root,
 }
 
 impl Storage {
     /// One file system on the whole disk, without partitions.
-    pub const PLAIN: Self = Self { filesystem: Filesystem::Ext4 };
+    pub const PLAIN: Self = Self { filesystem: Filesystem::Ext4, container: None, partitions: &[] };
 
     /// What `tree/disk.sh` is told in its environment; part of a disk's key.
-    pub fn variables(self) -> [(&'static str, &'static str); 1] {
-        [("FILESYSTEM", self.filesystem.name())]
+    pub fn variables(self) -> [(&'static str, String); 3] {
+        let partitions: Vec<_> = self.partitions.iter().map(|partition| partition.name()).collect();
+        // Every block of an encrypted one is copied, through the emulated processor.
+        let size = if self.container.is_some() { "1G" } else { "2G" };
+        [
+            ("FILESYSTEM", self.filesystem.name().to_owned()),
+            ("ROOT_SIZE", size.to_owned()),
+            ("PARTITIONS", partitions.join(" ")),
+        ]
     }
 }
 
@@ -29,6 +64,51 @@ impl Filesystem {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    /// How the root in it is mounted.
+    pub fn mount_options(self) -> &'static str {
+        match self {
+            Self::Ext4 | Self::Xfs => "rw",
+            Self::Btrfs => "subvol=@rootfs",
+        }
+    }
+
+    /// Whether its files can be sealed, by the kernels that are booted here.
+    pub fn has_verity(self) -> bool {
+        self != Self::Xfs
+    }
+}
+
+impl Container {
+    /// The header of an encrypted volume, found by this.
+    pub const LUKS_UUID: &str = "6f1d1a4e-0b5c-4f0e-9d3c-2f6a0f7b8c11";
+
+    /// What opens it, as it is typed.
+    pub const PASSPHRASE: &str = "swordfish\r";
+
+    /// What `guest/workbench.sh` is to do.
+    pub fn task(self) -> String {
+        match self {
+            Self::Luks => format!("luks {} {}", Self::LUKS_UUID, Self::PASSPHRASE.trim_end()),
+            Self::Lvm => "lvm".to_owned(),
+        }
+    }
+
+    /// What it needs besides what it contains, in bytes: the default header of LUKS is the larger one.
+    pub const OVERHEAD: u64 = 16 << 20;
+}
+
+impl Partition {
+    /// Its name in the partition table and in the scripts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Var => "var",
+            Self::Root => "root",
         }
     }
 }

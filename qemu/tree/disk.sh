@@ -1,13 +1,17 @@
 #!/bin/sh
-# Commits the tree and deploys it on a new ext4 disk. Run in a mount namespace of
+# Commits the tree and deploys it on new file systems. Run in a mount namespace of
 # its own: its mounts end with it.
 #
-#   disk.sh TREE TOOLS DISK BOOT-COPY REF [KERNEL-ARGUMENT...]
+#   disk.sh TREE TOOLS PARTS BOOT-COPY REF [KERNEL-ARGUMENT...]
 #
-# TOOLS is the tree whose ostree does it, often TREE itself. BOOT-COPY receives
-# what /boot of the disk holds: the boot entry, kernel and initramfs that the boot
-# loader of a real machine would read. In the environment:
+# TOOLS is the tree whose ostree does it, often TREE itself. Each file system is a
+# file in PARTS: root.img, and those of other partitions (assemble.sh). BOOT-COPY
+# receives what /boot of the disk holds: the boot entry, kernel and initramfs that
+# the boot loader of a real machine would read. In the environment:
 #
+#   FILESYSTEM=...     the root's: ext4, xfs or btrfs
+#   ROOT_SIZE=...      its size
+#   PARTITIONS=...     names of partitions; boot and var get file systems of their own
 #   VAR=used           /var as after a first boot
 #   IMAGE=plain        a composefs image as `ostree admin deploy` makes it
 #   IMAGE=signed       one with digests, named by a commit that is signed with KEY;
@@ -16,18 +20,34 @@
 #   HOTFIX=yes         the layer of `ostree admin unlock --hotfix`
 #   NEWER=yes          a newer deployment as well, with the same kernel (not with IMAGE=signed)
 set -eu
-tree=${1:?} tools=${2:?} disk=$3 boot=$4 ref=$5
+tree=${1:?} tools=${2:?} parts=$3 boot=$4 ref=$5
 shift 5
 
 mv "$tree/etc" "$tree/usr/etc"
 rm -rf "${tree:?}/var" "$tree"/tmp/* "$tree"/run/*
 mkdir "$tree/var"
 
-truncate -s 2G "$disk"
+has_partition() {
+    case " $PARTITIONS " in
+        *" $1 "*) ;;
+        *) return 1 ;;
+    esac
+}
+
+# PARTITION SIZE LABEL KIND [MKFS-ARGUMENT...]
+file_system() {
+    file=$parts/$1.img label=$3 kind=$4
+    truncate -s "$2" "$file"
+    shift 4
+    "mkfs.$kind" -q -L "$label" "$@" "$file"
+}
+
 features=
-[ "$IMAGE" != signed ] || features='-O verity'
+[ "$FILESYSTEM $IMAGE" != 'ext4 signed' ] || features='-O verity'
 # shellcheck disable=SC2086 # two words
-mkfs.ext4 -q $features -L prepare-root "$disk"
+file_system root "$ROOT_SIZE" prepare-root "$FILESYSTEM" $features
+! has_partition boot || file_system boot 256M boot ext4
+! has_partition var || file_system var 256M var ext4
 
 # The tools as the root that ostree runs in, with the disk, the kernel's file
 # systems and the tree mounted; the tree, without any of them, to be committed.
@@ -36,7 +56,13 @@ mkdir "$root"
 mount --bind "$tools" "$root"
 mkdir -p "$root/sysroot"
 mount --bind "$tree" "$root/tmp"
-mount -o loop "$disk" "$root/sysroot"
+mount -o loop "$parts/root.img" "$root/sysroot"
+if [ "$FILESYSTEM" = btrfs ]; then
+    # As Debian's installer does.
+    btrfs subvolume create "$root/sysroot/@rootfs"
+    umount "$root/sysroot"
+    mount -o loop,subvol=@rootfs "$parts/root.img" "$root/sysroot"
+fi
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
 mount --rbind /dev "$root/dev"
@@ -87,6 +113,7 @@ write_images() {
 }
 
 ostree admin init-fs /sysroot
+! has_partition boot || mount -o loop "$parts/boot.img" "$root/sysroot/boot"
 # No boot loader is installed: QEMU reads the entry itself.
 ostree config --repo="$repo" set sysroot.bootloader none
 [ "$IMAGE" = none ] || ostree config --repo="$repo" set ex-integrity.composefs true
@@ -136,4 +163,5 @@ if [ "$HOTFIX" = yes ]; then
 fi
 
 cp -a "$root/sysroot/boot" "$boot"
+! has_partition boot || umount "$root/sysroot/boot"
 umount "$root/sysroot"
