@@ -30,9 +30,10 @@ help:
 	@echo 'make deb       the Debian package, in target/deb (DEB_ARCH=amd64|arm64)'
 	@echo 'make deb-check build it twice and compare; lint, install and purge it in trixie and forky'
 
-# Panics name source files: without the option, the program would tell where Cargo keeps the crates.
+# Panics name source files: without the option, the program would tell where Cargo keeps the crates. Flags that
+# a distribution has for its compiler's linker mean nothing to ours, so RUSTFLAGS does not count.
 build: toolchain
-	RUSTFLAGS="$$RUSTFLAGS --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src=/crates" \
+	CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}/registry/src=/crates" \
 		cargo build --release --locked --package prepare-root --target $(TARGET)
 
 # Says what is missing, where Cargo would show a page of errors.
@@ -50,7 +51,6 @@ check: dependencies
 	tests/run check
 
 ONLY :=
-# For arm64 guests; 70 MB that the rest can do without.
 matrix: dependencies build
 	$(QEMU_TOOL) matrix $(ONLY)
 
@@ -73,23 +73,24 @@ dependencies:
 	@tests/install-dependencies $(NEEDED)
 
 install:
-	@[ '$(PREFIX)' = /usr ] || { echo 'PREFIX=$(PREFIX): dracut, initramfs-tools and mkinitcpio look only below /usr;' \
+	@[ '$(PREFIX:/=)' = /usr ] || { echo 'PREFIX=$(PREFIX): dracut, initramfs-tools and mkinitcpio look only below /usr;' \
 		'leave PREFIX out, and name another root directory with DESTDIR=' >&2; exit 1; }
-	install -D -m 0755 $(BIN) $(LIB)/prepare-root/ostree-prepare-root
-	install -m 0644 initramfs/requirements.sh $(LIB)/prepare-root/requirements.sh
-	install -m 0755 initramfs/after-failure.sh $(LIB)/prepare-root/after-failure
-	install -d $(LIB)/dracut/modules.d/40ostree
-	install -m 0755 dracut/40ostree/*.sh $(LIB)/dracut/modules.d/40ostree/
-	install -m 0644 dracut/40ostree/*.service $(LIB)/dracut/modules.d/40ostree/
-	install -D -m 0644 dracut/50-prepare-root.conf $(LIB)/dracut/dracut.conf.d/50-prepare-root.conf
+	install -D -m 0755 $(BIN) "$(LIB)/prepare-root/ostree-prepare-root"
+	install -m 0644 initramfs/requirements.sh "$(LIB)/prepare-root/requirements.sh"
+	install -m 0755 initramfs/after-failure.sh "$(LIB)/prepare-root/after-failure"
+	install -d "$(LIB)/dracut/modules.d/40ostree"
+	install -m 0755 dracut/40ostree/*.sh "$(LIB)/dracut/modules.d/40ostree/"
+	install -m 0644 dracut/40ostree/*.service "$(LIB)/dracut/modules.d/40ostree/"
+	install -D -m 0644 dracut/50-prepare-root.conf "$(LIB)/dracut/dracut.conf.d/50-prepare-root.conf"
 	set -e; for file in $(wildcard initramfs-tools/hooks/* initramfs-tools/scripts/*/*); do \
-		install -D -m 0755 $$file $(SHARE)/$$file; done
+		install -D -m 0755 $$file "$(SHARE)/$$file"; done
 	set -e; for file in $(wildcard mkinitcpio/install/* mkinitcpio/hooks/*); do \
-		install -D -m 0755 $$file $(LIB)/initcpio/$${file#mkinitcpio/}; done
-	install -D -m 0644 docs/troubleshooting.md $(SHARE)/doc/prepare-root/troubleshooting.md
-	install -D -m 0644 examples/prepare-root.conf $(SHARE)/doc/prepare-root/examples/prepare-root.conf
-	install -D -m 0644 docs/ostree-prepare-root.8 $(SHARE)/man/man8/ostree-prepare-root.8
-	install -D -m 0644 docs/prepare-root.conf.5 $(SHARE)/man/man5/prepare-root.conf.5
+		install -D -m 0755 $$file "$(LIB)/initcpio/$${file#mkinitcpio/}"; done
+	install -D -m 0644 debian/copyright "$(SHARE)/doc/prepare-root/copyright"
+	install -D -m 0644 docs/troubleshooting.md "$(SHARE)/doc/prepare-root/troubleshooting.md"
+	install -D -m 0644 examples/prepare-root.conf "$(SHARE)/doc/prepare-root/examples/prepare-root.conf"
+	install -D -m 0644 docs/ostree-prepare-root.8 "$(SHARE)/man/man8/ostree-prepare-root.8"
+	install -D -m 0644 docs/prepare-root.conf.5 "$(SHARE)/man/man5/prepare-root.conf.5"
 
 deb:
 	@tests/install-dependencies deb

@@ -230,6 +230,14 @@ fn variants() -> Vec<Scenario> {
         }
         cells.push(scenario);
     }
+    for generator in [Generator::DracutShell, Generator::InitramfsTools] {
+        // Nobody has made the nodes of loop devices there.
+        let name = format!("trixie-6.1-{generator}-composefs");
+        let recipe = Recipe::new(Trixie).kernel(Kernel::Bookworm).generator(generator);
+        let mut scenario = Mode::Composefs.scenario(&name, "the oldest kernel, without systemd", recipe);
+        scenario.expect.push(&[Kernel("6.1.")]);
+        cells.push(Scenario { cells: vec![Mode::Composefs.of("kernel 6.1")], ..scenario });
+    }
     cells.push(Scenario {
         cells: vec![Mode::Bind.of("ro")],
         expect: vec![

@@ -175,6 +175,26 @@ const PANIC_SHELL: &[Exchange] = &[
     Exchange { wait: "mounted: /root ext4 rw", say: SWITCH_OFF },
 ];
 
+/// The shells of `ostree.prepare-root.break=`, as initramfs-tools has them.
+const PANIC_BREAKS: &[Exchange] = &[
+    Exchange { wait: "break=before: /root is the disk as it was mounted", say: "" },
+    Exchange { wait: "(initramfs) ", say: "cd /root; echo Here is: [lo]*\r" },
+    Exchange { wait: "Here is: lost+found ostree", say: "exit\r" },
+    Exchange { wait: "break=after: /root is the deployment", say: "" },
+    Exchange { wait: "(initramfs) ", say: "cd /root; echo Here is: [eu]* sysroot/[lo]*\r" },
+    Exchange { wait: "Here is: etc usr sysroot/lost+found sysroot/ostree", say: "exit\r" },
+];
+
+/// A refusal, above the prompt of initramfs-tools.
+const PANIC_REFUSED: &[Exchange] = &[
+    Exchange { wait: "none of the", say: "" },
+    Exchange {
+        wait: "No OSTree deployment was booted: ostree-prepare-root ended with exit status 13.",
+        say: "",
+    },
+    Exchange { wait: "(initramfs) ", say: SWITCH_OFF },
+];
+
 /// The deployment before the newest.
 const OLDER: &[Expect] = &[OurLog, Witness("genuine")];
 
@@ -324,6 +344,17 @@ fn others() -> Vec<Scenario> {
             )
         },
         Scenario {
+            core: true,
+            edit: Some(stopping_and_waiting),
+            dialogue: PANIC_BREAKS,
+            ..scenario(
+                "trixie-break-initramfs-tools",
+                "the same shells, by initramfs-tools",
+                Recipe::new(Trixie).generator(Generator::InitramfsTools),
+                vec![HEALTHY, OURS, WRITABLE],
+            )
+        },
+        Scenario {
             edit: Some(stopping),
             archive: &[(CONFIG, LOCKED_CONFIG)],
             ..scenario(
@@ -402,6 +433,17 @@ fn others() -> Vec<Scenario> {
             &[EMERGENCY, WRONG_KEY],
             &[ConsoleShows("none of the")],
         ),
+        Scenario {
+            edit: Some(waiting),
+            archive: &[WRONG_KEY],
+            dialogue: PANIC_REFUSED,
+            ..scenario(
+                "trixie-wrong-key-initramfs-tools",
+                "the same, and the shell of initramfs-tools",
+                signed(Trixie).generator(Generator::InitramfsTools),
+                vec![&[SwitchedOffByHand]],
+            )
+        },
         refused(
             "forky-other-image",
             "another image than the one that was signed",
@@ -470,6 +512,10 @@ fn stopping(word: &str) -> String {
 /// With `panic=`, initramfs-tools starts no shell.
 fn waiting(word: &str) -> String {
     if word.starts_with("panic=") { String::new() } else { word.to_owned() }
+}
+
+fn stopping_and_waiting(word: &str) -> String {
+    waiting(&stopping(word))
 }
 
 fn stale(word: &str) -> String {
