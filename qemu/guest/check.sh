@@ -23,6 +23,21 @@ section multi-user systemctl is-active multi-user.target
 section kernel uname -r
 section processor uname -m
 section cmdline cat /proc/cmdline
+# The variable in which a boot loader says what it is: four bytes, then UTF-16.
+loader() {
+    [ -d /sys/firmware/efi ] || return 0
+    # It cannot be sought in.
+    tr -d '\000' < /sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f | tail -c +2
+    echo
+}
+section loader loader
+section hostname uname -n
+users() {
+    getent passwd | awk -F : '$3 >= 1000 && $3 < 60000 { print $1, $6 }' | while read -r user home; do
+        echo "$user $(realpath "$home") $(stat -c %U "$home")"
+    done
+}
+section users users
 section mountinfo cat /proc/self/mountinfo
 section status ostree admin status
 section failed systemctl --failed --plain --no-legend --full
@@ -42,8 +57,8 @@ section mounts systemctl list-units --type=mount --all --plain --no-legend --ful
 section generator ls /run/systemd/generator
 section booted od -An -v -w16 -tx1 /run/ostree-booted
 section root stat -c '%d %i' /
-booted=$(ostree admin status | sed -n 's/^\* debian \([^ ]*\).*/\1/p')
-section deployment stat -c '%d %i' "/sysroot/ostree/deploy/debian/deploy/$booted"
+booted=$(ostree admin status | sed -n 's|^\* \([^ ]*\) \([^ ]*\).*|\1/deploy/\2|p')
+section deployment stat -c '%d %i' "/sysroot/ostree/deploy/$booted"
 choice() {
     [ ! -e /run/ostree/prepare-root.json ] || cat /run/ostree/prepare-root.json
 }
@@ -53,6 +68,26 @@ section witness head -n 1 /usr/lib/prepare-root-check/witness
 section remount systemctl show -p WantedBy -p Result -p ActiveState -p ConditionResult -p DropInPaths systemd-remount-fs.service
 section run-ostree ls -lA /run/ostree
 section time systemd-analyze time
+
+# In bytes, from the outside to the inside.
+sizes() {
+    root=$(findmnt -n -o SOURCE --first-only /sysroot | sed 's/\[.*//')
+    [ "$(lsblk -n -d -o TYPE "$root")" = part ] || return 0
+    echo "disk $(lsblk -n -d -b -o SIZE "/dev/$(lsblk -n -d -o PKNAME "$root")")"
+    echo "partition $(lsblk -n -d -b -o SIZE "$root")"
+    echo "file-system $(stat -f -c '%b %S' /sysroot | awk '{ print $1 * $2 }')"
+}
+section sizes sizes
+cloud_init() {
+    [ ! -x /usr/bin/cloud-init ] || cloud-init status --format json
+}
+section cloud-init cloud_init
+present() {
+    for file in /usr/bin/apt /usr/bin/dpkg; do
+        [ ! -e "$file" ] || echo "$file"
+    done
+}
+section present present
 
 dependency_failed() {
     journalctl -b -o cat _PID=1 | grep 'Dependency failed for'

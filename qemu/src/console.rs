@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 
 /// What shows on the console that no more can come of a boot. A kernel panic is not among
 /// them: with `panic=-1` and `-no-reboot` it ends QEMU.
-const DEAD_ENDS: [&str; 6] = [
+const DEAD_ENDS: [&str; 8] = [
     "Freezing execution",
     "Entering emergency mode",
     "You are in emergency mode",
     "Cannot open access to console, the root account is locked",
     "Dropping to debug shell.",
     "(initramfs) ",
+    // A boot loader without an entry, UEFI without a boot loader.
+    "grub> ",
+    "Shell> ",
 ];
 
 /// How long a guest at a dead end may stay silent when nobody has anything more to type: what it still says is

@@ -7,7 +7,7 @@ use crate::entry::Entry;
 use crate::foreign;
 use crate::generator::Generator;
 use crate::layout;
-use crate::machine::Arch;
+use crate::machine::{Arch, Firmware};
 use crate::product::{Product, Program};
 use crate::progress::Progress;
 use crate::recipe::{Delivery, Image, Recipe};
@@ -17,7 +17,7 @@ use crate::storage::{Container, Storage};
 use crate::suite::Suite;
 use crate::workbench::Workbench;
 use anyhow::{Context, Result, ensure};
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,6 +25,8 @@ use std::process::Command;
 pub struct Disk {
     /// The processor it is for.
     pub arch: Arch,
+    /// What starts the kernel on it.
+    pub firmware: Firmware,
     /// The directory with the disk image and the copy of its `/boot`.
     dir: PathBuf,
     /// Holds the directory, unless it is the cache's.
@@ -42,6 +44,11 @@ impl Disk {
         self.dir.join("boot")
     }
 
+    /// The disk with user-data for cloud-init, if there is one.
+    pub fn seed(&self) -> Option<PathBuf> {
+        Some(self.dir.join("seed.img")).filter(|seed| seed.exists())
+    }
+
     /// What a boot could change on the disk, as text: see `tree/listing.sh`.
     pub fn listing(&self, logs: &Path) -> Result<String> {
         let log = logs.join("listing.txt");
@@ -55,6 +62,12 @@ impl Disk {
 
 const DAMAGE: &str = include_str!("../tree/damage.sh");
 const LISTING: &str = include_str!("../tree/listing.sh");
+
+/// Garden Linux's feature, in the workspace.
+const FEATURE: &str = "garden-linux/features/_ostree";
+
+/// How much larger a disk becomes that is to be grown into.
+const GROWTH: u64 = 1 << 30;
 
 /// Gives disks for recipes.
 pub struct Builder<'a> {
@@ -76,8 +89,9 @@ impl Builder<'_> {
     /// With `private`, or when the recipe damages it, it is a copy that may be changed.
     pub fn disk(&self, recipe: &Recipe, private: bool, logs: &Path) -> Result<Disk> {
         let dir = self.sound(recipe, logs)?;
+        let (arch, firmware) = (recipe.arch, recipe.firmware());
         if !private && recipe.damage.is_none() {
-            return Ok(Disk { arch: recipe.arch, dir, _place: None });
+            return Ok(Disk { arch, firmware, dir, _place: None });
         }
         let place = self.cache.workplace()?;
         let copy = place.join("disk");
@@ -89,7 +103,7 @@ impl Builder<'_> {
             command.arg(damage.name());
             script::run(&mut command, &logs.join("damage.log"))?;
         }
-        Ok(Disk { arch: recipe.arch, dir: copy, _place: Some(place) })
+        Ok(Disk { arch, firmware, dir: copy, _place: Some(place) })
     }
 
     /// Finds or builds a disk that nothing was done to yet.
@@ -98,7 +112,7 @@ impl Builder<'_> {
             Program::Ours => {
                 let product = self.product.context("our program was not built")?;
                 Some(match recipe.delivery {
-                    Delivery::Files => product.files(recipe.arch, self.progress)?,
+                    Delivery::Files | Delivery::GardenLinux => product.files(recipe.arch, self.progress)?,
                     Delivery::Package => product.package(recipe.arch, self.progress)?,
                 })
             }
@@ -106,7 +120,9 @@ impl Builder<'_> {
         };
         let bases = [Some(recipe.base()), foreign_tools(recipe)].into_iter().flatten();
         let bases: Vec<_> = bases.map(|base| base.name()).collect();
-        let name = recipe.disk_name(&bases.join(" "), product.as_deref())?;
+        let feature = (recipe.delivery == Delivery::GardenLinux).then(|| self.workspace.join(FEATURE));
+        let ours: Vec<_> = product.iter().chain(&feature).map(PathBuf::as_path).collect();
+        let name = recipe.disk_name(&bases.join(" "), &ours)?;
         let _turn = self.cache.turn(&name)?;
         let dir = self.cache.piece(&name);
         if dir.exists() {
@@ -138,6 +154,9 @@ impl Builder<'_> {
         let kernel = recipe.kernel.package(recipe.arch, self.cache, self.progress, logs)?;
         let tree = place.join("tree");
         recipe.base().unpack(&tree, self.cache, self.progress, logs)?;
+        if recipe.delivery == Delivery::GardenLinux {
+            return self.build_garden_linux(recipe, product, &tree, place, made, logs);
+        }
         if let (Delivery::Package, Some(folder)) = (recipe.delivery, product) {
             let install = || layout::install_package(&tree, recipe, folder, logs);
             self.progress.step(&step("installing our Debian package"), install)?;
@@ -200,7 +219,43 @@ impl Builder<'_> {
             let wrap = || bench.run(&container.task(), "workbench: done", &disks, &kernel, logs);
             self.progress.step(&step("copying the root into its container (in a guest)"), wrap)?;
         }
-        assemble(recipe.storage, &parts, &made.join("disk.img"), logs)
+        if let Some(loader) = recipe.storage.loader() {
+            let mut command = Command::new("sh");
+            command.args(["-c", layout::ESP, "sh"]).args([&tree, &boot, &parts.join("esp.img")]);
+            script::run(command.arg(loader.name()), &logs.join("esp.log"))?;
+        }
+        if let Some(user_data) = recipe.seed {
+            let mut command = Command::new("sh");
+            command.args(["-c", layout::SEED, "sh"]).arg(made.join("seed.img")).arg(user_data);
+            script::run(&mut command, &logs.join("seed.log"))?;
+        }
+        let disk = made.join("disk.img");
+        assemble(recipe.storage, &parts, &disk, logs)?;
+        if recipe.storage.enlarged {
+            let disk = OpenOptions::new().write(true).open(&disk)?;
+            disk.set_len(disk.metadata()?.len() + GROWTH).context("enlarge the disk")?;
+        }
+        Ok(())
+    }
+
+    /// Builds a disk as Garden Linux does.
+    fn build_garden_linux(
+        &self,
+        recipe: &Recipe,
+        product: Option<&Path>,
+        tree: &Path,
+        place: &Workplace,
+        made: &Path,
+        logs: &Path,
+    ) -> Result<()> {
+        layout::add_files(tree, recipe, product, logs)?;
+        let work = place.join("work");
+        fs::create_dir(&work)?;
+        self.progress.step(&format!("{}: running Garden Linux's scripts", recipe.suite), || {
+            let paths = [tree, &self.workspace.join(FEATURE), &work, &made.join("disk.img")];
+            let mut command = script::in_mount_namespace(layout::GARDEN_LINUX, paths);
+            script::run(&mut command, &logs.join("garden-linux.log"))
+        })
     }
 
     /// Unpacks the plain Debian tree of a recipe, for as long as the workplace lives.

@@ -97,6 +97,20 @@ pub enum Expect {
     Chosen(&'static str),
     /// A warning of our program has this text.
     Warns(&'static str),
+    /// The kernel was started by UEFI and a boot loader of this name.
+    StartedBy(&'static str),
+    /// The root's partition and its file system take all of a disk that became larger.
+    RootGrown,
+    /// cloud-init is through with everything and had nothing to complain of.
+    CloudInitDone,
+    /// The machine has this name.
+    Hostname(&'static str),
+    /// This user exists, and has this directory for a home.
+    Home(&'static str, &'static str),
+    /// The system has this program.
+    Has(&'static str),
+    /// The system does not have this program.
+    HasNot(&'static str),
     /// Of two boots, this is expected of the first.
     First(&'static Expect),
 }
@@ -142,11 +156,12 @@ impl Expect {
                 ensure(mount.is_read_only(), || format!("{path} is mounted {}", mount.options))
             }
             Self::BootedDeployment => {
-                let booted = booted(outcome)?;
                 let mounts = mounts(outcome)?;
-                let expected = format!("{}/ostree/deploy/debian/deploy/{booted}", top(&mounts));
+                let expected = format!("{}{}", top(&mounts), deployment_path(outcome)?);
                 let roots: Vec<_> = mounts.at("/").iter().map(|mount| mount.root.clone()).collect();
-                ensure(roots == [expected], || format!("{booted} is booted, but / is {}", roots.join(", ")))
+                ensure(roots == [expected.as_str()], || {
+                    format!("{expected} is booted, but / is {}", roots.join(", "))
+                })
             }
             Self::ComposefsRoot => {
                 let mounts = mounts(outcome)?;
@@ -181,8 +196,7 @@ impl Expect {
             }
             Self::EtcOfDeployment => {
                 let mounts = mounts(outcome)?;
-                let expected =
-                    format!("{}/ostree/deploy/debian/deploy/{}/etc", top(&mounts), booted(outcome)?);
+                let expected = format!("{}{}/etc", top(&mounts), deployment_path(outcome)?);
                 let roots: Vec<_> = mounts.at("/etc").iter().map(|mount| mount.root.clone()).collect();
                 ensure(roots == [expected], || format!("/etc is {}", roots.join(", ")))
             }
@@ -272,8 +286,9 @@ impl Expect {
             }
             Self::OurLog => {
                 let line = report.final_line().ok_or("our program's last line is not in the kernel log")?;
-                let (sum, serial) = booted(outcome)?.rsplit_once('.').ok_or("no serial in the deployment")?;
-                let name = format!("debian {}.{serial} ", &sum[..sum.len().min(12)]);
+                let (stateroot, deployment) = booted(outcome)?;
+                let (sum, serial) = deployment.rsplit_once('.').ok_or("no serial in the deployment")?;
+                let name = format!("{stateroot} {}.{serial} ", &sum[..sum.len().min(12)]);
                 ensure(line.contains(&name), || format!("'{line}' does not name '{name}'"))
             }
             Self::NoWarnings => {
@@ -283,7 +298,7 @@ impl Expect {
                 ensure(journal.is_empty(), || journal.join("; "))
             }
             Self::Announced => {
-                let path = format!("/ostree/deploy/debian/deploy/{}", booted(outcome)?);
+                let path = deployment_path(outcome)?;
                 let fields = report.lines("announced");
                 let path =
                     fields.iter().any(|line| line.starts_with("DEPLOYMENT_PATH=") && line.ends_with(&path));
@@ -334,7 +349,7 @@ impl Expect {
                 let text = report.lines("choice").join("\n");
                 let choice: Value =
                     serde_json::from_str(&text).map_err(|error| format!("{error}: '{text}'"))?;
-                let expected = [how, booted(outcome)?];
+                let expected = [how, booted(outcome)?.1];
                 let found = ["how", "deployment"].map(|key| choice[key].as_str().unwrap_or_default());
                 ensure(found == expected, || format!("{found:?} instead of {expected:?}"))
             }
@@ -342,6 +357,43 @@ impl Expect {
                 let warnings = report.kernel_log_warnings().map_err(|error| error.to_string())?;
                 ensure(warnings.iter().any(|line| line.contains(text)), || warnings.join("; "))
             }
+            Self::StartedBy(loader) => {
+                let found = report.line("loader").unwrap_or_default();
+                let name = found.split(' ').next().unwrap_or_default();
+                ensure(name.eq_ignore_ascii_case(loader), || format!("the boot loader is '{found}'"))
+            }
+            Self::RootGrown => {
+                let [disk, partition, file_system] =
+                    ["disk", "partition", "file-system"].map(|of| size(outcome, of));
+                let (disk, partition, file_system) = (disk?, partition?, file_system?);
+                // What is missing: other partitions, and what a file system needs for itself.
+                let grown = partition > disk - disk / 8 && file_system > partition - partition / 16;
+                ensure(grown, || report.lines("sizes").join("; "))
+            }
+            Self::CloudInitDone => {
+                let text = report.lines("cloud-init").join("\n");
+                let status: Value =
+                    serde_json::from_str(&text).map_err(|error| format!("{error}: '{text}'"))?;
+                let is_empty = |key: &str| match &status[key] {
+                    Value::Array(list) => list.is_empty(),
+                    Value::Object(map) => map.is_empty(),
+                    _ => false,
+                };
+                let done = status["status"] == "done" && is_empty("errors") && is_empty("recoverable_errors");
+                ensure(done, || {
+                    format!("{}: {} {}", status["status"], status["errors"], status["recoverable_errors"])
+                })
+            }
+            Self::Hostname(name) => {
+                let found = report.line("hostname").unwrap_or_default();
+                ensure(found == name, || format!("it is '{found}'"))
+            }
+            Self::Home(user, home) => {
+                let expected = format!("{user} {home} {user}");
+                ensure(report.lines("users").contains(&expected), || report.lines("users").join("; "))
+            }
+            Self::Has(path) => ensure(has(outcome, path), || format!("there is no {path}")),
+            Self::HasNot(path) => ensure(!has(outcome, path), || format!("there is {path}")),
             Self::First(expected) => {
                 let first = outcome.first.as_ref().ok_or("the disk was booted only once")?;
                 expected.check(&first.outcome)
@@ -382,10 +434,27 @@ fn top(mounts: &Mounts) -> &str {
     mounts.at("/sysroot").last().map_or("", |mount| mount.root.trim_end_matches('/'))
 }
 
-fn booted(outcome: &Outcome) -> Result<&str, String> {
+/// Stateroot and name of the booted deployment.
+fn booted(outcome: &Outcome) -> Result<(&str, &str), String> {
     let status =
         || format!("no deployment is marked as booted: {}", outcome.report.lines("status").join("; "));
-    outcome.report.booted_deployment().ok_or_else(status)
+    outcome.report.booted().ok_or_else(status)
+}
+
+/// Where the booted deployment is on the disk.
+fn deployment_path(outcome: &Outcome) -> Result<String, String> {
+    booted(outcome).map(|(stateroot, deployment)| format!("/ostree/deploy/{stateroot}/deploy/{deployment}"))
+}
+
+/// A size the guest told, in bytes.
+fn size(outcome: &Outcome, of: &str) -> Result<u64, String> {
+    let found =
+        outcome.report.lines("sizes").iter().find_map(|line| line.strip_prefix(of)?.trim().parse().ok());
+    found.ok_or_else(|| format!("no size of the {of}: {}", outcome.report.lines("sizes").join("; ")))
+}
+
+fn has(outcome: &Outcome, path: &str) -> bool {
+    outcome.report.lines("present").iter().any(|line| line == path)
 }
 
 /// Whether the second boot saw what the first wrote in this directory.
@@ -428,7 +497,6 @@ mod tests {
             report: Report::parse(report),
             console: String::new(),
             console_log: PathBuf::new(),
-            command_line: String::new(),
             first: None,
         };
         expect.check(&outcome).is_ok()
@@ -453,6 +521,52 @@ mod tests {
         let (others, _) = REPORT.split_at(REPORT.find("mountinfo\t25").unwrap_or_default());
         assert!(!holds(expect, &format!("{others}{stateroot}")));
         assert!(!holds(expect, &format!("{REPORT}{stateroot}")));
+    }
+
+    #[test]
+    fn a_root_has_grown_when_file_system_and_partition_did() {
+        let sizes = |partition: u64, file_system: u64| {
+            format!(
+                "sizes\tdisk {}\nsizes\tpartition {partition}\nsizes\tfile-system {file_system}\n",
+                3330_u64 << 20
+            )
+        };
+        assert!(holds(Expect::RootGrown, &sizes(3072 << 20, 2954 << 20)));
+        assert!(!holds(Expect::RootGrown, &sizes(3072 << 20, 1969 << 20)));
+        assert!(!holds(Expect::RootGrown, &sizes(2048 << 20, 1969 << 20)));
+        assert!(!holds(Expect::RootGrown, ""));
+    }
+
+    #[test]
+    fn what_cloud_init_complains_of_counts() {
+        let status = |status: &str, errors: &str, warnings: &str| {
+            format!(
+                "cloud-init\t{{\"status\": \"{status}\", \"errors\": {errors}, \"recoverable_errors\": {warnings}}}\n"
+            )
+        };
+        assert!(holds(Expect::CloudInitDone, &status("done", "[]", "{}")));
+        assert!(!holds(Expect::CloudInitDone, &status("running", "[]", "{}")));
+        assert!(!holds(Expect::CloudInitDone, &status("done", "[\"no\"]", "{}")));
+        assert!(!holds(Expect::CloudInitDone, &status("done", "[]", "{\"WARNING\": [\"no\"]}")));
+        assert!(!holds(Expect::CloudInitDone, ""));
+    }
+
+    #[test]
+    fn a_boot_loader_is_known_by_its_name() {
+        assert!(holds(Expect::StartedBy("grub"), "loader\tGRUB 2.14-4\n"));
+        assert!(holds(Expect::StartedBy("systemd-boot"), "loader\tsystemd-boot 257.8-1~deb13u2\n"));
+        assert!(!holds(Expect::StartedBy("grub"), "loader\tsystemd-boot 257.8-1~deb13u2\n"));
+        assert!(!holds(Expect::StartedBy("grub"), ""));
+    }
+
+    #[test]
+    fn users_and_programs_are_what_the_guest_reports() {
+        let report = "users\talice /var/home/alice alice\npresent\t/usr/bin/dpkg\n";
+        assert!(holds(Expect::Home("alice", "/var/home/alice"), report));
+        assert!(!holds(Expect::Home("alice", "/home/alice"), report));
+        assert!(holds(Expect::HasNot("/usr/bin/apt"), report));
+        assert!(!holds(Expect::HasNot("/usr/bin/dpkg"), report));
+        assert!(!holds(Expect::Has("/usr/bin/apt"), report));
     }
 
     #[test]

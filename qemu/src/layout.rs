@@ -18,6 +18,15 @@ const INITRAMFS: &str = include_str!("../tree/initramfs.sh");
 /// The script that commits and deploys a tree.
 pub const DISK: &str = include_str!("../tree/disk.sh");
 
+/// The script that makes the partition with the boot loader.
+pub const ESP: &str = include_str!("../tree/esp.sh");
+
+/// The script that makes a disk as Garden Linux does.
+pub const GARDEN_LINUX: &str = include_str!("../tree/garden-linux.sh");
+
+/// The script that makes the disk with user-data for cloud-init.
+pub const SEED: &str = include_str!("../tree/seed.sh");
+
 /// The script that makes one disk of several partitions.
 pub const ASSEMBLE: &str = include_str!("../tree/assemble.sh");
 
@@ -25,7 +34,8 @@ pub const ASSEMBLE: &str = include_str!("../tree/assemble.sh");
 pub const SIGNING_KEY: &str = include_str!("../tree/key.sh");
 
 /// The scripts whose text decides what a disk becomes.
-pub const SCRIPTS: [&str; 7] = [PACKAGE, KERNEL, ADAPT, INITRAMFS, SIGNING_KEY, DISK, ASSEMBLE];
+pub const SCRIPTS: [&str; 10] =
+    [PACKAGE, KERNEL, ADAPT, INITRAMFS, SIGNING_KEY, DISK, ESP, ASSEMBLE, GARDEN_LINUX, SEED];
 
 const CHECK_UNIT: &str = "usr/lib/systemd/system/prepare-root-check.service";
 const CHECK_WANTED: &str = "usr/lib/systemd/system/multi-user.target.wants/prepare-root-check.service";
@@ -57,7 +67,11 @@ pub fn adapt(
     let mut command = Command::new("sh");
     command.args(["-c", ADAPT, "sh"]).arg(tree);
     script::run(&mut command, &logs.join("adapt.log"))?;
+    add_files(tree, recipe, product, logs)
+}
 
+/// Puts the recipe's files and ours into a tree.
+pub fn add_files(tree: &Path, recipe: &Recipe, product: Option<&Path>, logs: &Path) -> Result<()> {
     for (path, text) in GUEST_FILES {
         write(&tree.join(path), text, 0o644)?;
     }
@@ -67,7 +81,7 @@ pub fn adapt(
     }
     symlink("../prepare-root-check.service", &wanted).context("enable the check")?;
 
-    if let (Delivery::Files, Some(product)) = (recipe.delivery, product) {
+    if let (Delivery::Files | Delivery::GardenLinux, Some(product)) = (recipe.delivery, product) {
         let mut command = Command::new("cp");
         command.args(["-a", "--no-preserve=ownership"]).arg(product.join(".")).arg(tree);
         script::run(&mut command, &logs.join("copy.log"))?;

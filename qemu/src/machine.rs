@@ -35,15 +35,15 @@ pub enum Bus {
 pub enum Firmware {
     /// QEMU itself, with what the boot entry names.
     None,
+    /// UEFI: the boot loader on the disk.
+    Uefi,
 }
 
-/// A machine as far as scenarios choose it; the architecture is the disk's.
+/// A machine as far as scenarios choose it; architecture and firmware are the disk's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// What the disk hangs on.
     pub bus: Bus,
-    /// What starts the kernel.
-    pub firmware: Firmware,
 }
 
 impl Arch {
@@ -132,6 +132,26 @@ impl Bus {
     }
 }
 
+/// Debian's build of UEFI for virtual machines, and the variables of a machine that never ran.
+const UEFI: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
+
+/// Puts UEFI into a machine; it keeps its variables at `variables`.
+pub fn add_uefi(command: &mut Command, variables: &Path) -> Result<()> {
+    let [code, empty] = UEFI;
+    fs::copy(empty, variables).with_context(|| format!("copy {empty} (Debian's package ovmf)"))?;
+    let flash = "if=pflash,format=raw";
+    command.args(["-drive", &format!("{flash},unit=0,readonly=on,file={code}")]);
+    command.args(["-drive", &format!("{flash},unit=1,file={}", variables.display())]);
+    Ok(())
+}
+
+/// Adds a small disk that is only read.
+pub fn add_seed(command: &mut Command, image: &Path) {
+    command.arg("-drive");
+    command.arg(format!("if=none,id=seed,format=raw,readonly=on,file={}", image.display()));
+    command.args(["-device", "virtio-blk-pci,drive=seed"]);
+}
+
 /// Memory that a guest and the building of its disk take, in KiB: 1 GiB for the guest, the rest for what a
 /// disk under way has in the page cache.
 const MEMORY_PER_GUEST: usize = 3 << 20;
@@ -147,5 +167,5 @@ pub fn guests_at_a_time() -> Result<NonZero<usize>> {
 
 impl Machine {
     /// The simplest there is.
-    pub const VIRTUAL: Self = Self { bus: Bus::VirtioBlk, firmware: Firmware::None };
+    pub const VIRTUAL: Self = Self { bus: Bus::VirtioBlk };
 }

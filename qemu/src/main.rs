@@ -36,6 +36,7 @@ mod summary;
 mod table;
 mod testbed;
 mod trial;
+mod uefi;
 mod workbench;
 
 use accel::Accel;

@@ -9,6 +9,7 @@ use crate::recipe::{Delivery, File, Image, Recipe};
 use crate::scenario::{self, Boots, CONFIG, EMERGENCY, Scenario};
 use crate::storage::{self, Container, Filesystem, Storage};
 use crate::suite::Suite::{self, Forky, Trixie};
+use crate::uefi;
 
 /// What the deployment is made of, and what of it lasts: the columns of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,14 +132,14 @@ impl Mode {
     }
 
     /// The scenario `name` of this recipe in this way.
-    fn scenario(self, name: &str, about: &str, recipe: Recipe) -> Scenario {
+    pub fn scenario(self, name: &str, about: &str, recipe: Recipe) -> Scenario {
         let recipe = self.recipe(recipe);
         let expect = self.expect(&recipe);
         Scenario { archive: self.archive(), ..Scenario::new(name, about, recipe, expect) }
     }
 
     /// Its place in a row.
-    fn of(self, row: &str) -> Cell {
+    pub fn of(self, row: &str) -> Cell {
         Cell { row: row.to_owned(), mode: self, impossible: false }
     }
 }
@@ -168,6 +169,7 @@ const CORE: [&str; 9] = [
 pub fn cells() -> Vec<Scenario> {
     let mut cells = product();
     cells.extend(variants());
+    cells.extend(uefi::cells());
     cells
 }
 
@@ -269,7 +271,7 @@ fn variants() -> Vec<Scenario> {
         let recipe = Recipe::new(Trixie).generator(Generator::InitramfsTools);
         let mut scenario = Mode::Bind.scenario(&name, "a disk on another bus", recipe);
         scenario.expect.push(shows);
-        let machine = Machine { bus, ..Machine::VIRTUAL };
+        let machine = Machine { bus };
         cells.push(Scenario { machine, cells: vec![Mode::Bind.of(row)], ..scenario });
     }
     cells.extend(layouts());
@@ -299,7 +301,7 @@ const INITRAMFS_TOOLS_PACKAGES: &[&str] = &["btrfs-progs", "lvm2"];
 fn layouts() -> Vec<Scenario> {
     let dracut = Recipe::new(Trixie).packages(DRACUT_PACKAGES);
     let tools = Recipe::new(Trixie).generator(Generator::InitramfsTools).packages(INITRAMFS_TOOLS_PACKAGES);
-    let on = |bus| Machine { bus, ..Machine::VIRTUAL };
+    let on = |bus| Machine { bus };
     let mut cells = vec![partitions()];
 
     let xfs = dracut.clone().storage(Storage { filesystem: Filesystem::Xfs, ..Storage::PLAIN });
@@ -358,7 +360,7 @@ fn partitions() -> Scenario {
     let rows = ["separate /boot", "separate /var", "virtio-scsi"];
     let recipe = Recipe::new(Trixie).storage(storage).files(&[PARTITIONS_FSTAB]);
     Scenario {
-        machine: Machine { bus: Bus::VirtioScsi, ..Machine::VIRTUAL },
+        machine: Machine { bus: Bus::VirtioScsi },
         core: true,
         cells: rows.map(|row| Mode::Bind.of(row)).to_vec(),
         expect: vec![

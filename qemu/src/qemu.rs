@@ -5,15 +5,15 @@ use crate::archive;
 use crate::console::{End, Exchange, Watch};
 use crate::disk::Disk;
 use crate::entry::Entry;
-use crate::machine::Machine;
+use crate::machine::{self, Firmware, Machine};
 use crate::recipe::File;
 use crate::report::Report;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Changes the kernel command line that OSTree wrote, word by word.
@@ -53,8 +53,6 @@ pub struct Outcome {
     pub console: String,
     /// Where the console's log is.
     pub console_log: PathBuf,
-    /// The kernel command line QEMU was given.
-    pub command_line: String,
     /// Of two boots of one disk, what came of the first.
     pub first: Option<Box<First>>,
 }
@@ -145,26 +143,24 @@ impl<'a> Boot<'a> {
     }
 
     fn once(&self, disk: &Disk) -> anyhow::Result<Outcome> {
-        let entry = Entry::read(&disk.boot())?;
-        let words = entry.options.split(' ');
-        let words = words.map(|word| self.edit.map_or_else(|| word.to_owned(), |edit| edit(word)));
-        let words: Vec<_> = words.chain(self.argument.map(str::to_owned)).collect();
-        let command_line = words.join(" ");
         let report = self.logs.join("report.txt");
         let console_log = self.logs.join("console.log");
-        let initramfs = match self.archive {
-            [] => entry.initramfs,
-            files => {
-                let extended = self.logs.join("initramfs.img");
-                archive::extend(&entry.initramfs, files, &extended)?;
-                extended
-            }
-        };
-
         let mut command = disk.arch.machine(self.accel);
-        command.arg("-kernel").arg(&entry.kernel).arg("-initrd").arg(&initramfs);
-        command.args(["-append", &command_line]);
+        match disk.firmware {
+            Firmware::None => self.add_kernel(disk, &mut command)?,
+            Firmware::Uefi => {
+                let untouched = self.edit.is_none() && self.argument.is_none() && self.archive.is_empty();
+                ensure!(
+                    untouched,
+                    "command line and initramfs are read from the disk: put it into the recipe"
+                );
+                machine::add_uefi(&mut command, &self.logs.join("uefi-variables.fd"))?;
+            }
+        }
         self.machine.bus.add(&mut command, &disk.image(), self.keep);
+        if let Some(seed) = disk.seed() {
+            machine::add_seed(&mut command, &seed);
+        }
         command.args(["-device", "virtio-rng-pci"]);
         command.args(["-device", "virtio-serial-pci", "-chardev"]);
         command.arg(format!("file,id=report,path={}", report.display()));
@@ -198,7 +194,26 @@ impl<'a> Boot<'a> {
         let text = fs::read(&report).with_context(|| format!("read {}", report.display()))?;
         let console = String::from_utf8_lossy(&fs::read(&console_log)?).into_owned();
         let report = Report::parse(&String::from_utf8_lossy(&text));
-        Ok(Outcome { end, report, console, console_log, command_line, first: None })
+        Ok(Outcome { end, report, console, console_log, first: None })
+    }
+
+    /// Gives a machine what the boot entry names, as far as nobody changed it.
+    fn add_kernel(&self, disk: &Disk, command: &mut Command) -> anyhow::Result<()> {
+        let entry = Entry::read(&disk.boot())?;
+        let words = entry.options.split(' ');
+        let words = words.map(|word| self.edit.map_or_else(|| word.to_owned(), |edit| edit(word)));
+        let words: Vec<_> = words.chain(self.argument.map(str::to_owned)).collect();
+        let initramfs = match self.archive {
+            [] => entry.initramfs,
+            files => {
+                let extended = self.logs.join("initramfs.img");
+                archive::extend(&entry.initramfs, files, &extended)?;
+                extended
+            }
+        };
+        command.arg("-kernel").arg(&entry.kernel).arg("-initrd").arg(&initramfs);
+        command.args(["-append", &words.join(" ")]);
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::cache::Key;
 use crate::generator::Generator;
 use crate::kernel::Kernel;
 use crate::layout;
-use crate::machine::Arch;
+use crate::machine::{Arch, Firmware};
 use crate::product::Program;
 use crate::seal;
 use crate::storage::{Filesystem, Storage};
@@ -53,6 +53,8 @@ pub enum Delivery {
     Files,
     /// By installing the Debian package, whose trigger makes the initramfs.
     Package,
+    /// With Garden Linux's feature, whose scripts make tree, initramfs and disk.
+    GardenLinux,
 }
 
 /// What a disk with a deployed Debian is made from.
@@ -92,6 +94,8 @@ pub struct Recipe {
     pub newer: bool,
     /// What was done to the finished disk.
     pub damage: Option<Damage>,
+    /// What cloud-init finds on a second disk, its user-data.
+    pub seed: Option<&'static str>,
 }
 
 impl Image {
@@ -101,6 +105,17 @@ impl Image {
             Self::None => "none",
             Self::Plain => "plain",
             Self::Signed => "signed",
+        }
+    }
+}
+
+impl Delivery {
+    /// Its name in a key.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Package => "package",
+            Self::GardenLinux => "garden-linux",
         }
     }
 }
@@ -146,6 +161,7 @@ impl Recipe {
             hotfix: false,
             newer: false,
             damage: None,
+            seed: None,
         }
     }
 
@@ -170,6 +186,11 @@ impl Recipe {
     /// With another maker of its initramfs.
     pub fn generator(self, generator: Generator) -> Self {
         Self { generator, ..self }
+    }
+
+    /// With user-data for cloud-init on a second disk.
+    pub fn seed(self, seed: &'static str) -> Self {
+        Self { seed: Some(seed), ..self }
     }
 
     /// With our files from the Debian package.
@@ -254,12 +275,17 @@ impl Recipe {
         Self { damage: None, ..self.clone() } == Self { damage: None, ..other.clone() }
     }
 
-    /// The name in the cache of the finished disk, before it is damaged. `product` is the directory with
+    /// What starts the kernel: what is on the disk, if there is a boot loader.
+    pub fn firmware(&self) -> Firmware {
+        self.storage.loader().map_or(Firmware::None, |_| Firmware::Uefi)
+    }
+
+    /// The name in the cache of the finished disk, before it is damaged. `ours` are the directories with
     /// our files.
-    pub fn disk_name(&self, base: &str, product: Option<&Path>) -> Result<String> {
+    pub fn disk_name(&self, base: &str, ours: &[&Path]) -> Result<String> {
         let mut key = Key::new("disk").with("base", base).with("program", self.program.name());
-        if let Some(product) = product {
-            key = key.with_files(product)?;
+        for directory in ours {
+            key = key.with_files(directory)?;
         }
         key = key.with("config", self.config.unwrap_or("none")).with("generator", self.generator.name());
         key = key.with("used-var", [u8::from(self.used_var)]).with("hotfix", [u8::from(self.hotfix)]);
@@ -268,7 +294,7 @@ impl Recipe {
         for karg in &self.kargs {
             key = key.with("karg", karg);
         }
-        key = key.with("delivery", [u8::from(self.delivery == Delivery::Package)]);
+        key = key.with("delivery", self.delivery.name()).with("seed", self.seed.unwrap_or("none"));
         for (name, value) in self.storage.variables() {
             key = key.with(name, value);
         }

@@ -47,7 +47,13 @@ impl Report {
 
     /// `CHECKSUM.SERIAL` of the deployment that `ostree admin status` marks as booted.
     pub fn booted_deployment(&self) -> Option<&str> {
-        self.lines("status").iter().find_map(|line| line.strip_prefix("* debian ")?.split(' ').next())
+        self.booted().map(|(_, deployment)| deployment)
+    }
+
+    /// The same, after its stateroot.
+    pub fn booted(&self) -> Option<(&str, &str)> {
+        let mut words = self.lines("status").iter().find_map(|line| line.strip_prefix("* "))?.split(' ');
+        Some((words.next()?, words.next()?))
     }
 
     /// `/run/ostree-booted`, from the hexadecimal dump of it.
@@ -144,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_booted_deployment_is_the_marked_one() {
-        assert_eq!(Report::parse(TEXT).booted_deployment(), Some("1a2b.0"));
+        assert_eq!(Report::parse(TEXT).booted(), Some(("debian", "1a2b.0")));
     }
 
     #[test]

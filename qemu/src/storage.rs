@@ -9,6 +9,8 @@ pub struct Storage {
     pub container: Option<Container>,
     /// The partitions in their order, the root's among them. None: the root is the whole disk.
     pub partitions: &'static [Partition],
+    /// Whether the disk became larger after it was partitioned, as it does in a cloud.
+    pub enlarged: bool,
 }
 
 /// A file system for the root.
@@ -34,6 +36,8 @@ pub enum Container {
 /// A partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Partition {
+    /// The EFI system partition, with what starts the kernel.
+    Esp(Loader),
     /// `/boot`, with kernels and boot entries.
     Boot,
     /// `/var`, in place of the stateroot's.
@@ -42,12 +46,35 @@ pub enum Partition {
     Root,
 }
 
+/// A boot loader for UEFI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loader {
+    /// systemd-boot, with copies of kernel and boot entry beside it.
+    SystemdBoot,
+    /// GRUB, reading OSTree's entries; from 2.14 on it can.
+    Grub,
+}
+
 impl Storage {
     /// One file system on the whole disk, without partitions.
-    pub const PLAIN: Self = Self { filesystem: Filesystem::Ext4, container: None, partitions: &[] };
+    pub const PLAIN: Self =
+        Self { filesystem: Filesystem::Ext4, container: None, partitions: &[], enlarged: false };
+
+    /// A disk for UEFI with the root last, where it can grow.
+    pub const fn uefi(partitions: &'static [Partition]) -> Self {
+        Self { partitions, ..Self::PLAIN }
+    }
+
+    /// What starts the kernel, if it is on the disk.
+    pub fn loader(self) -> Option<Loader> {
+        self.partitions.iter().find_map(|partition| match partition {
+            Partition::Esp(loader) => Some(*loader),
+            _ => None,
+        })
+    }
 
     /// What `tree/disk.sh` is told in its environment; part of a disk's key.
-    pub fn variables(self) -> [(&'static str, String); 3] {
+    pub fn variables(self) -> [(&'static str, String); 5] {
         let partitions: Vec<_> = self.partitions.iter().map(|partition| partition.name()).collect();
         // Every block of an encrypted one is copied, through the emulated processor.
         let size = if self.container.is_some() { "1G" } else { "2G" };
@@ -55,6 +82,8 @@ impl Storage {
             ("FILESYSTEM", self.filesystem.name().to_owned()),
             ("ROOT_SIZE", size.to_owned()),
             ("PARTITIONS", partitions.join(" ")),
+            ("LOADER", self.loader().map_or("none", Loader::name).to_owned()),
+            ("ENLARGED", self.enlarged.to_string()),
         ]
     }
 }
@@ -106,9 +135,20 @@ impl Partition {
     /// Its name in the partition table and in the scripts.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Esp(_) => "esp",
             Self::Boot => "boot",
             Self::Var => "var",
             Self::Root => "root",
+        }
+    }
+}
+
+impl Loader {
+    /// Its name in the scripts, and how it names itself to the system it starts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SystemdBoot => "systemd-boot",
+            Self::Grub => "grub",
         }
     }
 }

@@ -9,7 +9,7 @@ pub fn print(outcome: &Outcome, wrong: &[String], progress: &Progress) -> Result
     let report = &outcome.report;
     row("booted", report.booted_deployment().unwrap_or("no deployment is marked as booted"));
     row("kernel", report.line("kernel").unwrap_or("unknown"));
-    row("command line", &outcome.command_line);
+    row("command line", report.line("cmdline").unwrap_or("unknown"));
     row("multi-user", report.line("multi-user").unwrap_or("unknown"));
     row("state", report.line("state").unwrap_or("unknown"));
     rows("failed units", report.lines("failed"));

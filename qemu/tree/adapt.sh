@@ -29,7 +29,13 @@ to_var usr/local ../var/usrlocal
 mkdir -p usr/lib/sysimage
 cp -a var/lib/dpkg usr/lib/sysimage/dpkg
 
-mkdir sysroot
+# OSTree gives every file the same time, and Python takes what was compiled of a
+# file with another time for stale: cloud-init would compile itself at every boot.
+[ ! -x usr/bin/python3 ] ||
+    chroot . python3 -m compileall -q -f --invalidation-mode unchecked-hash usr/lib/python3*
+
+# The root of a deployment is immutable: every mount point is there from the start.
+mkdir sysroot efi
 ln -s sysroot/ostree ostree
 
 # Every boot is a new machine. Empty, not absent: absent means "first boot", and

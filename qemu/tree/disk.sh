@@ -11,6 +11,7 @@
 #
 #   FILESYSTEM=...     the root's: ext4, xfs or btrfs
 #   ROOT_SIZE=...      its size
+#   LOADER=grub        the boot loader reads the entries from the root's file system
 #   PARTITIONS=...     names of partitions; boot and var get file systems of their own
 #   VAR=used           /var as after a first boot
 #   IMAGE=plain        a composefs image as `ostree admin deploy` makes it
@@ -114,8 +115,10 @@ write_images() {
 
 ostree admin init-fs /sysroot
 ! has_partition boot || mount -o loop "$parts/boot.img" "$root/sysroot/boot"
-# No boot loader is installed: QEMU reads the entry itself.
+# There is no boot loader that ostree would have to tell of the entry.
 ostree config --repo="$repo" set sysroot.bootloader none
+# Paths in an entry are those of the file system that GRUB finds it on.
+[ "$LOADER" != grub ] || ostree config --repo="$repo" set sysroot.bootprefix true
 [ "$IMAGE" = none ] || ostree config --repo="$repo" set ex-integrity.composefs true
 ostree admin os-init debian --sysroot=/sysroot
 digest=
