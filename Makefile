@@ -12,15 +12,16 @@ DEB_ARCH   = $(shell dpkg --print-architecture)
 # Everything expects the program below target/.
 unexport CARGO_TARGET_DIR
 
-.PHONY: help build boot test check matrix sabotage guests faults fuzz toolchain install deb deb-check dependencies
+.PHONY: help build boot test check matrix others sabotage guests faults fuzz toolchain install deb deb-check dependencies
 
 help:
 	@echo 'make boot      boot a Debian OSTree system in QEMU with our program in its initramfs'
 	@echo '               (SUITE=trixie|forky, ARGS=--console to watch)'
 	@echo 'make test      everything: format, lints, unit tests, comparison with libostree, QEMU'
 	@echo 'make check     the same without QEMU and with a selection of the comparison: minutes'
-	@echo 'make matrix    every QEMU scenario, and the table docs/boot-matrix.md: an hour and a half'
+	@echo 'make matrix    every system and way to boot, and the table docs/boot-matrix.md: an hour'
 	@echo '               (ONLY=TEXT: those with TEXT in their names; no table is written)'
+	@echo 'make others    the scenarios outside of the matrix: what goes wrong, and what is asked for'
 	@echo 'make sabotage  break the program in ten ways: the comparison with libostree must notice'
 	@echo 'make guests    all namespace tests inside Linux 6.1 and 6.12: hours (make test has most)'
 	@echo 'make faults    every system call fails, or the program is killed there: half an hour (make check has a sample)'
@@ -54,6 +55,9 @@ ONLY :=
 matrix: dependencies build
 	$(QEMU_TOOL) matrix $(ONLY)
 
+others: dependencies build
+	$(QEMU_TOOL) test others
+
 sabotage: dependencies
 	tests/sabotage
 
@@ -67,7 +71,7 @@ SECONDS := 600
 fuzz:
 	fuzz/run $(SECONDS)
 
-test matrix guests deb-check: NEEDED := all
+test matrix others guests deb-check: NEEDED := all
 # Says what it installs: Debian packages and Rust targets that are not there yet.
 dependencies:
 	@tests/install-dependencies $(NEEDED)

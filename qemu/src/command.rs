@@ -24,10 +24,10 @@ pub enum Command {
     },
     /// Run scenarios; the core ones if none is named.
     Test {
-        /// Their names, parts of names, or `core`, `matrix`, `all`.
+        /// Parts of their names, or `core`, `cells`, `others`, `all`.
         names: Vec<String>,
     },
-    /// Run all scenarios, show the cells of the matrix as a table, and write that down.
+    /// Run the cells of the matrix, show them as a table, and write that down.
     Matrix {
         /// Only those whose names have one of these texts; then nothing is written down.
         only: Vec<String>,
@@ -58,14 +58,14 @@ pub struct Invocation {
 pub const HELP: &str = "\
 usage: prepare-root-qemu boot [--suite trixie|forky] [--generator dracut|dracut-shell|initramfs-tools]
                               [--console] [--karg ARGUMENT]...
-       prepare-root-qemu test [SCENARIO|core|matrix|all]...
+       prepare-root-qemu test [TEXT|core|cells|others|all]...
        prepare-root-qemu matrix [TEXT]...
        prepare-root-qemu initramfs
        prepare-root-qemu namespaces [core|all]
        prepare-root-qemu list
 
-boot boots one system and shows what became of it, test judges scenarios, matrix judges all of them, or those with a text
-in their names, and prints a table (all of them: also docs/boot-matrix.md), initramfs runs dracut/test.sh and initramfs-tools/test.sh with the systems
+boot boots one system and shows what became of it, test judges scenarios (by default the core ones; cells are those of the matrix, others are not), matrix judges all
+cells, or those with a text in their names, and prints a table (all cells: also docs/boot-matrix.md), initramfs runs dracut/test.sh and initramfs-tools/test.sh with the systems
 of every suite, namespaces runs the tests of tests/compare, tests/behaviour and tests/faults inside Linux 6.1
 and 6.12, list shows the scenarios.
 

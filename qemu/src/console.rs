@@ -88,14 +88,16 @@ impl Watch<'_> {
                 terminal.write_all(&piece).and_then(|()| terminal.flush()).context("show the console")?;
             }
             seen.push_str(&String::from_utf8_lossy(&piece));
-            dead_end = dead_end.or_else(|| DEAD_ENDS.into_iter().find(|text| seen.contains(text)));
             while let Some((Exchange { wait, say }, rest)) = dialogue.split_first()
                 && let Some(at) = seen.find(wait)
             {
                 seen.drain(..at + wait.len());
                 keyboard.write_all(say.as_bytes()).and_then(|()| keyboard.flush()).context("type")?;
                 dialogue = rest;
+                // Somebody was there to type.
+                dead_end = None;
             }
+            dead_end = dead_end.or_else(|| DEAD_ENDS.into_iter().find(|text| seen.contains(text)));
             // Keep the unfinished line only: a text is never split over two lines.
             if let Some(newline) = seen.rfind('\n') {
                 seen.drain(..=newline);

@@ -190,6 +190,12 @@ impl Builder<'_> {
         let (parts, boot) = (place.join("parts"), made.join("boot"));
         let root = parts.join("root.img");
         fs::create_dir(&parts)?;
+        if recipe.plain {
+            let mut command = Command::new("sh");
+            command.args(["-c", layout::PLAIN, "sh"]).args([&tree, &parts, &boot]).args(&recipe.kargs);
+            script::run(&mut command, &logs.join("disk.log"))?;
+            return assemble(recipe.storage, &parts, &made.join("disk.img"), logs);
+        }
         self.progress.step(&step("committing and deploying (ostree)"), || {
             let mut command = script::in_mount_namespace(layout::DISK, [&tree, &tools, &parts, &boot]);
             command.arg(format!("debian/{suite}")).args(&recipe.kargs);

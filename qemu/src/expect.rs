@@ -73,6 +73,8 @@ pub enum Expect {
     FoundMounted(&'static str),
     /// Our program's last log line is there and names the booted deployment.
     OurLog,
+    /// Our program was not there, or did not think it was meant.
+    NotOurs,
     /// Our program had nothing to warn of.
     NoWarnings,
     /// The journal has the structured message with the deployment's path.
@@ -290,6 +292,11 @@ impl Expect {
                 let (sum, serial) = deployment.rsplit_once('.').ok_or("no serial in the deployment")?;
                 let name = format!("{stateroot} {}.{serial} ", &sum[..sum.len().min(12)]);
                 ensure(line.contains(&name), || format!("'{line}' does not name '{name}'"))
+            }
+            Self::NotOurs => {
+                let log = [report.lines("log"), report.lines("journal")].concat();
+                let said = log.iter().find(|line| line.contains("ostree-prepare-root["));
+                ensure(said.is_none(), || log.join("; "))
             }
             Self::NoWarnings => {
                 let kernel = report.kernel_log_warnings().map_err(|error| error.to_string())?;

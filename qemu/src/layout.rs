@@ -27,6 +27,9 @@ pub const GARDEN_LINUX: &str = include_str!("../tree/garden-linux.sh");
 /// The script that makes the disk with user-data for cloud-init.
 pub const SEED: &str = include_str!("../tree/seed.sh");
 
+/// The script that makes the disk of an ordinary Debian.
+pub const PLAIN: &str = include_str!("../tree/plain.sh");
+
 /// The script that makes one disk of several partitions.
 pub const ASSEMBLE: &str = include_str!("../tree/assemble.sh");
 
@@ -34,8 +37,8 @@ pub const ASSEMBLE: &str = include_str!("../tree/assemble.sh");
 pub const SIGNING_KEY: &str = include_str!("../tree/key.sh");
 
 /// The scripts whose text decides what a disk becomes.
-pub const SCRIPTS: [&str; 10] =
-    [PACKAGE, KERNEL, ADAPT, INITRAMFS, SIGNING_KEY, DISK, ESP, ASSEMBLE, GARDEN_LINUX, SEED];
+pub const SCRIPTS: [&str; 11] =
+    [PACKAGE, KERNEL, ADAPT, INITRAMFS, SIGNING_KEY, DISK, PLAIN, ESP, ASSEMBLE, GARDEN_LINUX, SEED];
 
 const CHECK_UNIT: &str = "usr/lib/systemd/system/prepare-root-check.service";
 const CHECK_WANTED: &str = "usr/lib/systemd/system/multi-user.target.wants/prepare-root-check.service";

@@ -75,7 +75,7 @@ fn run() -> Result<bool> {
         Command::Help => println!("{}", command::HELP),
         Command::List => {
             for Scenario { name, about, core, .. } in scenario::all() {
-                println!("{:<7} {name:<34} {about}", if core { "core" } else { "matrix" });
+                println!("{:<4} {name:<38} {about}", if core { "core" } else { "" });
             }
         }
         Command::Boot { suite, generator, console, kargs } => {
@@ -94,7 +94,7 @@ fn run() -> Result<bool> {
             return Ok(trial::finish(&verdicts));
         }
         Command::Matrix { only } => {
-            let names = if only.is_empty() { vec!["all".to_owned()] } else { only.clone() };
+            let names = if only.is_empty() { vec!["cells".to_owned()] } else { only.clone() };
             let scenarios = select(&names)?;
             let start = Instant::now();
             let verdicts = test(&scenarios, program, limit, jobs)?;
@@ -196,7 +196,7 @@ fn workspace() -> Result<&'static Path> {
 /// The scenarios of these groups, or with these texts in their names, in their usual order.
 fn select(names: &[String]) -> Result<Vec<Scenario>> {
     let all = scenario::all();
-    let is_group = |name: &str| ["core", "matrix", "all"].contains(&name);
+    let is_group = |name: &str| ["core", "cells", "others", "all"].contains(&name);
     let unknown = |name: &str| !is_group(name) && !all.iter().any(|scenario| scenario.name.contains(name));
     if let Some(name) = names.iter().find(|name| unknown(name)) {
         bail!("no scenario has '{name}' in its name: see `prepare-root-qemu list`");
@@ -206,7 +206,8 @@ fn select(names: &[String]) -> Result<Vec<Scenario>> {
             || names.iter().any(|name| match name.as_str() {
                 "all" => true,
                 "core" => scenario.core,
-                "matrix" => !scenario.core,
+                "cells" => !scenario.cells.is_empty(),
+                "others" => scenario.cells.is_empty(),
                 text => scenario.name.contains(text),
             })
     };

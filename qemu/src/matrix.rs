@@ -241,6 +241,7 @@ fn variants() -> Vec<Scenario> {
         cells.push(Scenario { cells: vec![Mode::Composefs.of("kernel 6.1")], ..scenario });
     }
     cells.push(Scenario {
+        core: true,
         cells: vec![Mode::Bind.of("ro")],
         expect: vec![
             scenario::HEALTHY,
@@ -259,7 +260,7 @@ fn variants() -> Vec<Scenario> {
         let recipe = Recipe::new(Trixie).arch(Arch::Arm64);
         let mut scenario = mode.scenario(&name, "64-bit ARM, our program for it", recipe);
         scenario.expect.push(&[Processor("aarch64")]);
-        cells.push(Scenario { cells: vec![mode.of("aarch64")], ..scenario });
+        cells.push(Scenario { core: mode == Mode::Bind, cells: vec![mode.of("aarch64")], ..scenario });
     }
     let buses: [(_, _, &[Expect]); 3] = [
         ("virtio-scsi", Bus::VirtioScsi, &[DiskOn(Bus::VirtioScsi)]),
@@ -280,7 +281,8 @@ fn variants() -> Vec<Scenario> {
         let name = format!("trixie-deb-{generator}");
         let about = "our Debian package installed, and nothing else done";
         let scenario = Mode::Bind.scenario(&name, about, recipe);
-        cells.push(Scenario { cells: vec![Mode::Bind.of(&format!("deb, {generator}"))], ..scenario });
+        let cell = Mode::Bind.of(&format!("deb, {generator}"));
+        cells.push(Scenario { core: true, cells: vec![cell], ..scenario });
     }
     cells
 }

@@ -92,6 +92,8 @@ pub struct Recipe {
     pub hotfix: bool,
     /// Whether there is a newer deployment as well, with the same kernel and another witness.
     pub newer: bool,
+    /// Whether it is an ordinary Debian, and OSTree has no part in it.
+    pub plain: bool,
     /// What was done to the finished disk.
     pub damage: Option<Damage>,
     /// What cloud-init finds on a second disk, its user-data.
@@ -160,6 +162,7 @@ impl Recipe {
             image: Image::None,
             hotfix: false,
             newer: false,
+            plain: false,
             damage: None,
             seed: None,
         }
@@ -249,6 +252,11 @@ impl Recipe {
         Self { newer: true, ..self }
     }
 
+    /// As an ordinary Debian, without OSTree.
+    pub fn plain(self) -> Self {
+        Self { plain: true, ..self }
+    }
+
     /// With something done to the finished disk.
     pub fn damage(self, damage: Damage) -> Self {
         Self { damage: Some(damage), ..self }
@@ -289,7 +297,7 @@ impl Recipe {
         }
         key = key.with("config", self.config.unwrap_or("none")).with("generator", self.generator.name());
         key = key.with("used-var", [u8::from(self.used_var)]).with("hotfix", [u8::from(self.hotfix)]);
-        key = key.with("newer", [u8::from(self.newer)]);
+        key = key.with("newer", [u8::from(self.newer)]).with("plain", [u8::from(self.plain)]);
         key = key.with("image", self.image.name()).with("kernel", self.kernel.name());
         for karg in &self.kargs {
             key = key.with("karg", karg);

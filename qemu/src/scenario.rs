@@ -124,8 +124,8 @@ pub const WRITABLE: &[Expect] = &[Writable("/etc"), Writable("/var")];
 const BREAKS: &[Exchange] = &[
     Exchange { wait: "ostree-before:/# ", say: "cd /sysroot; echo Here is: [lo]*\r" },
     Exchange { wait: "Here is: lost+found ostree", say: "exit\r" },
-    Exchange { wait: "ostree-after:/# ", say: "cd /sysroot; echo Here is: [eu]* sysroot/[lo]*\r" },
-    Exchange { wait: "Here is: etc usr sysroot/lost+found sysroot/ostree", say: "exit\r" },
+    Exchange { wait: "ostree-after:/# ", say: "cd /sysroot; echo Here is: u* sysroot/[lo]*\r" },
+    Exchange { wait: "Here is: usr sysroot/lost+found sysroot/ostree", say: "exit\r" },
 ];
 
 /// A program that fails and says nothing.
@@ -181,8 +181,8 @@ const PANIC_BREAKS: &[Exchange] = &[
     Exchange { wait: "(initramfs) ", say: "cd /root; echo Here is: [lo]*\r" },
     Exchange { wait: "Here is: lost+found ostree", say: "exit\r" },
     Exchange { wait: "break=after: /root is the deployment", say: "" },
-    Exchange { wait: "(initramfs) ", say: "cd /root; echo Here is: [eu]* sysroot/[lo]*\r" },
-    Exchange { wait: "Here is: etc usr sysroot/lost+found sysroot/ostree", say: "exit\r" },
+    Exchange { wait: "(initramfs) ", say: "cd /root; echo Here is: u* sysroot/[lo]*\r" },
+    Exchange { wait: "Here is: usr sysroot/lost+found sysroot/ostree", say: "exit\r" },
 ];
 
 /// A refusal, above the prompt of initramfs-tools.
@@ -238,13 +238,19 @@ fn others() -> Vec<Scenario> {
     let refused = |name, about, suite, damage: Option<Damage>, archive, why| {
         let recipe = Recipe { damage, ..signed(suite) };
         Scenario {
-            core: true,
+            // One of each: what the boot looks like is the same, and tests without QEMU have every reason.
+            core: matches!(damage, None | Some(Damage::OtherImage)),
             archive,
             ..scenario(name, about, recipe, vec![REFUSED, &[ExitStatus("13")], why])
         }
     };
+    let plain_debian = |name, generator| {
+        let expect: &[Expect] = &[MultiUser, NoFailedUnits, NotOurs, Writable("/"), Writable("/usr")];
+        let recipe = Recipe::new(Trixie).generator(generator).plain();
+        scenario(name, "an ordinary Debian with our program in its initramfs", recipe, vec![expect])
+    };
     let silent = |name, generator, dialogue| Scenario {
-        core: true,
+        core: generator != Generator::DracutShell,
         edit: Some(waiting),
         archive: &[SILENT],
         dialogue,
@@ -294,6 +300,8 @@ fn others() -> Vec<Scenario> {
             Recipe::new(Trixie).remove(&["usr/lib/systemd/system-generators/ostree-system-generator"]),
             healthy(&[NotGenerated("var.mount"), FoundMounted("var.mount"), FoundMounted("boot.mount")]),
         ),
+        plain_debian("trixie-plain-dracut", Generator::Dracut),
+        plain_debian("trixie-plain-initramfs-tools", Generator::InitramfsTools),
         Scenario {
             core: true,
             edit: Some(pointing_at_nothing),
@@ -344,7 +352,6 @@ fn others() -> Vec<Scenario> {
             )
         },
         Scenario {
-            core: true,
             edit: Some(stopping_and_waiting),
             dialogue: PANIC_BREAKS,
             ..scenario(
