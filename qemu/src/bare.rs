@@ -59,7 +59,7 @@ impl Bare<'_> {
         let Bare { name, init, arguments, .. } = self;
         let access = if self.keep { "rw" } else { "ro" };
         let console = self.arch.console();
-        let mut command = self.arch.machine(self.accel);
+        let mut command = self.arch.machine(self.accel, 2);
         command.arg("-kernel").arg(self.kernel).arg("-append");
         command.arg(format!(
             "root=/dev/nvme0n1 rootwait {access} init={init} console={console} panic=-1 quiet {arguments}"

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Disks kept; a sparse disk with one Debian on it is some 700 MB.
-const DISKS_KEPT: usize = 20;
+const DISKS_KEPT: usize = 28;
 
 /// Collects what a piece is made from. Two pieces with the same key are the same.
 pub struct Key(Sha256);

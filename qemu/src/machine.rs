@@ -88,7 +88,7 @@ impl Arch {
     }
 
     /// A machine without disks, with its console on standard input and output.
-    pub fn machine(self, accel: Accel) -> Command {
+    pub fn machine(self, accel: Accel, processors: usize) -> Command {
         // Should we be killed, no guest stays behind.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(format!("qemu-system-{}", self.processor()));
@@ -98,7 +98,16 @@ impl Arch {
             // its start takes twice as long as with QEMU's own.
             Self::Arm64 => command.args(["-machine", "virt", "-accel", "tcg", "-cpu", "max,pauth-impdef=on"]),
         };
-        command.args(["-smp", "2", "-m", "1G", "-nodefaults", "-display", "none", "-no-reboot"]);
+        command.args([
+            "-smp",
+            &processors.to_string(),
+            "-m",
+            "1G",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]);
         command.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         command
     }

@@ -122,6 +122,15 @@ fn ended_by_emulation(accel: Accel, console: &str, end: End) -> bool {
     (died_of_patching(accel, console) || stood_still) && !console.contains("] Run /init as init process")
 }
 
+/// How many processors a guest has that boots. An emulated one boots with two in 49 s of this host's time and with
+/// one in 34 s, where two guests share two processors; and with one, no code is patched while another runs it.
+fn processors(accel: Accel) -> usize {
+    match accel {
+        Accel::Kvm => 2,
+        Accel::Tcg => 1,
+    }
+}
+
 impl<'a> Boot<'a> {
     /// As the entry says; nobody looks on, nothing stays.
     pub fn new(accel: Accel, limit: Duration, logs: &'a Path) -> Self {
@@ -145,7 +154,7 @@ impl<'a> Boot<'a> {
     fn once(&self, disk: &Disk) -> anyhow::Result<Outcome> {
         let report = self.logs.join("report.txt");
         let console_log = self.logs.join("console.log");
-        let mut command = disk.arch.machine(self.accel);
+        let mut command = disk.arch.machine(self.accel, processors(disk.arch.accel(self.accel)));
         match disk.firmware {
             Firmware::None => self.add_kernel(disk, &mut command)?,
             Firmware::Uefi => {
