@@ -53,7 +53,7 @@ check: dependencies
 
 ONLY :=
 matrix: dependencies build
-	$(QEMU_TOOL) matrix $(ONLY)
+	$(QEMU_TOOL) matrix $(if $(ONLY),"$(ONLY)")
 
 others: dependencies build
 	$(QEMU_TOOL) test others

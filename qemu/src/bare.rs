@@ -19,6 +19,8 @@ pub struct Bare<'a> {
     pub arch: Arch,
     /// Who runs the instructions of a guest like this host.
     pub accel: Accel,
+    /// How many it has.
+    pub processors: usize,
     /// Its kernel.
     pub kernel: &'a Path,
     /// The raw image of its disk.
@@ -59,7 +61,7 @@ impl Bare<'_> {
         let Bare { name, init, arguments, .. } = self;
         let access = if self.keep { "rw" } else { "ro" };
         let console = self.arch.console();
-        let mut command = self.arch.machine(self.accel, 2);
+        let mut command = self.arch.machine(self.accel, self.processors);
         command.arg("-kernel").arg(self.kernel).arg("-append");
         command.arg(format!(
             "root=/dev/nvme0n1 rootwait {access} init={init} console={console} panic=-1 quiet {arguments}"

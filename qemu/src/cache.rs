@@ -123,12 +123,23 @@ impl Cache {
     /// Waits until nobody else makes the piece of this name, in this process or another, and keeps others
     /// from it until the value is dropped.
     pub fn turn(&self, name: &str) -> Result<File> {
+        let file = self.lock(name)?;
+        file.lock().with_context(|| format!("lock {name}"))?;
+        Ok(file)
+    }
+
+    /// Keeps the piece of this name from being removed until the value is dropped.
+    pub fn hold(&self, name: &str) -> Result<File> {
+        let file = self.lock(name)?;
+        file.lock_shared().with_context(|| format!("lock {name}"))?;
+        Ok(file)
+    }
+
+    fn lock(&self, name: &str) -> Result<File> {
         let locks = self.root.join("locks");
         fs::create_dir_all(&locks).with_context(|| format!("create {}", locks.display()))?;
         let path = locks.join(name);
-        let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-        file.lock().with_context(|| format!("lock {}", path.display()))?;
-        Ok(file)
+        File::create(&path).with_context(|| format!("create {}", path.display()))
     }
 
     /// Removes the disks that were not used for longest.
@@ -144,7 +155,14 @@ impl Cache {
         disks.sort();
         let surplus = disks.len().saturating_sub(DISKS_KEPT);
         for (_, path) in disks.into_iter().take(surplus) {
-            fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let lock = self.lock(&name)?;
+            if lock.try_lock().is_err() {
+                continue;
+            }
+            // Away in one step: what has its name is whole.
+            let place = self.workplace()?;
+            fs::rename(&path, place.join("old")).with_context(|| format!("rename {}", path.display()))?;
         }
         Ok(())
     }

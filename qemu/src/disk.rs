@@ -17,7 +17,7 @@ use crate::storage::{Container, Storage};
 use crate::suite::Suite;
 use crate::workbench::Workbench;
 use anyhow::{Context, Result, ensure};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,8 +29,16 @@ pub struct Disk {
     pub firmware: Firmware,
     /// The directory with the disk image and the copy of its `/boot`.
     dir: PathBuf,
-    /// Holds the directory, unless it is the cache's.
-    _place: Option<Workplace>,
+    /// Keeps the directory.
+    _place: Place,
+}
+
+/// What keeps a disk where it is.
+enum Place {
+    /// Nobody removes it from the cache meanwhile.
+    Cache(#[expect(dead_code, reason = "it is the lock that counts")] File),
+    /// It goes with the value.
+    Own(#[expect(dead_code, reason = "it is the directory that counts")] Workplace),
 }
 
 impl Disk {
@@ -88,10 +96,10 @@ impl Builder<'_> {
     ///
     /// With `private`, or when the recipe damages it, it is a copy that may be changed.
     pub fn disk(&self, recipe: &Recipe, private: bool, logs: &Path) -> Result<Disk> {
-        let dir = self.sound(recipe, logs)?;
+        let (dir, held) = self.sound(recipe, logs)?;
         let (arch, firmware) = (recipe.arch, recipe.firmware());
         if !private && recipe.damage.is_none() {
-            return Ok(Disk { arch, firmware, dir, _place: None });
+            return Ok(Disk { arch, firmware, dir, _place: Place::Cache(held) });
         }
         let place = self.cache.workplace()?;
         let copy = place.join("disk");
@@ -103,11 +111,11 @@ impl Builder<'_> {
             command.arg(damage.name());
             script::run(&mut command, &logs.join("damage.log"))?;
         }
-        Ok(Disk { arch, firmware, dir: copy, _place: Some(place) })
+        Ok(Disk { arch, firmware, dir: copy, _place: Place::Own(place) })
     }
 
-    /// Finds or builds a disk that nothing was done to yet.
-    fn sound(&self, recipe: &Recipe, logs: &Path) -> Result<PathBuf> {
+    /// Finds or builds a disk that nothing was done to yet. It stays for as long as the file is open.
+    fn sound(&self, recipe: &Recipe, logs: &Path) -> Result<(PathBuf, File)> {
         let product = match recipe.program {
             Program::Ours => {
                 let product = self.product.context("our program was not built")?;
@@ -123,20 +131,24 @@ impl Builder<'_> {
         let feature = (recipe.delivery == Delivery::GardenLinux).then(|| self.workspace.join(FEATURE));
         let ours: Vec<_> = product.iter().chain(&feature).map(PathBuf::as_path).collect();
         let name = recipe.disk_name(&bases.join(" "), &ours)?;
-        let _turn = self.cache.turn(&name)?;
-        let dir = self.cache.piece(&name);
+        self.make(recipe, product.as_deref(), &name, logs)?;
+        Ok((self.cache.piece(&name), self.cache.hold(&name)?))
+    }
+
+    /// Builds the disk of this name, unless it is there.
+    fn make(&self, recipe: &Recipe, product: Option<&Path>, name: &str, logs: &Path) -> Result<()> {
+        let _turn = self.cache.turn(name)?;
+        let dir = self.cache.piece(name);
         if dir.exists() {
-            fs::write(dir.join("used"), "")?;
-            return Ok(dir);
+            return fs::write(dir.join("used"), "").context("note that the disk is used");
         }
         let place = self.cache.workplace()?;
         let made = place.join("disk");
         fs::create_dir(&made)?;
-        self.build(recipe, product.as_deref(), &place, &made, logs)?;
+        self.build(recipe, product, &place, &made, logs)?;
         fs::write(made.join("used"), "")?;
-        let dir = self.cache.publish(&made, &name)?;
-        self.cache.remove_old_disks()?;
-        Ok(dir)
+        self.cache.publish(&made, name)?;
+        self.cache.remove_old_disks()
     }
 
     /// Builds the disk of a recipe in the directory `made`.

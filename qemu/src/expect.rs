@@ -31,6 +31,8 @@ pub enum Expect {
     BackingDeployment,
     /// `/run/ostree-booted` has this key.
     BootedKey(&'static str),
+    /// `/run/ostree-booted` does not have this key.
+    BootedWithout(&'static str),
     /// `/run/ostree-booted` has this key, and it is true.
     BootedTrue(&'static str),
     /// `/etc` is the deployment's own directory.
@@ -189,6 +191,10 @@ impl Expect {
             Self::BootedKey(key) => {
                 let file = report.booted_file().map_err(|error| error.to_string())?;
                 ensure(file.has_key(key), || format!("/run/ostree-booted has no '{key}'"))
+            }
+            Self::BootedWithout(key) => {
+                let file = report.booted_file().map_err(|error| error.to_string())?;
+                ensure(!file.has_key(key), || format!("/run/ostree-booted has '{key}'"))
             }
             Self::BootedTrue(key) => {
                 let file = report.booted_file().map_err(|error| error.to_string())?;

@@ -40,7 +40,7 @@ mod uefi;
 mod workbench;
 
 use accel::Accel;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cache::Cache;
 use command::{Command, Invocation};
 use disk::Builder;
@@ -53,9 +53,9 @@ use scenario::Scenario;
 use std::num::NonZero;
 use std::path::Path;
 use std::process::{self, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use suite::Suite;
-use table::Table;
+use table::{Page, Table};
 use trial::Verdict;
 
 fn main() -> ExitCode {
@@ -94,14 +94,14 @@ fn run() -> Result<bool> {
             return Ok(trial::finish(&verdicts));
         }
         Command::Matrix { only } => {
-            let names = if only.is_empty() { vec!["cells".to_owned()] } else { only.clone() };
-            let scenarios = select(&names)?;
-            let start = Instant::now();
+            ensure!(program == Program::Ours, "the matrix is about our program");
+            let scenarios = matrix::select(&only)?;
+            let page = Page::new(workspace()?)?;
             let verdicts = test(&scenarios, program, limit, jobs)?;
             let table = Table::new(scenarios.iter().zip(&verdicts));
             println!("\n{}", table.text());
             if only.is_empty() {
-                table.write(workspace()?, start.elapsed().as_secs())?;
+                page.write(&table)?;
             }
             return Ok(trial::finish(&verdicts));
         }
@@ -120,7 +120,7 @@ fn boot(recipe: &Recipe, live: bool, limit: Duration) -> Result<bool> {
         eprint!("{}", script::tail(&outcome.console_log)?);
         bail!("{fate}; logs: {}", logs.display());
     }
-    let wrong: Vec<String> = scenario::always(recipe.program)
+    let wrong: Vec<String> = scenario::always(recipe)
         .filter_map(|expected| expected.check(&outcome).err().map(|reason| format!("{expected}: {reason}")))
         .collect();
     summary::print(&outcome, &wrong, progress)?;
@@ -197,6 +197,7 @@ fn workspace() -> Result<&'static Path> {
 fn select(names: &[String]) -> Result<Vec<Scenario>> {
     let all = scenario::all();
     let is_group = |name: &str| ["core", "cells", "others", "all"].contains(&name);
+    let is_one = |name: &str| all.iter().any(|scenario| scenario.name == name);
     let unknown = |name: &str| !is_group(name) && !all.iter().any(|scenario| scenario.name.contains(name));
     if let Some(name) = names.iter().find(|name| unknown(name)) {
         bail!("no scenario has '{name}' in its name: see `prepare-root-qemu list`");
@@ -208,8 +209,10 @@ fn select(names: &[String]) -> Result<Vec<Scenario>> {
                 "core" => scenario.core,
                 "cells" => !scenario.cells.is_empty(),
                 "others" => scenario.cells.is_empty(),
+                name if is_one(name) => scenario.name == name,
                 text => scenario.name.contains(text),
             })
     };
-    Ok(all.into_iter().filter(wanted).collect())
+    let wanted: Vec<_> = all.iter().map(wanted).collect();
+    Ok(all.into_iter().zip(wanted).filter_map(|(scenario, wanted)| wanted.then_some(scenario)).collect())
 }

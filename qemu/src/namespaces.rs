@@ -65,6 +65,7 @@ pub fn run(workshop: &Workshop, workspace: &Path, selection: Selection) -> Resul
         let guest = Bare {
             arch: Arch::Amd64,
             accel: *accel,
+            processors: 2,
             kernel: &testbed::image(package)?,
             disk: &disk,
             keep: false,

@@ -315,6 +315,10 @@ impl Recipe {
         for (path, text) in layout::GUEST_FILES {
             key = key.with(path, text);
         }
+        // What Rust does between the scripts.
+        for text in [include_str!("disk.rs"), include_str!("layout.rs")] {
+            key = key.with("step", text);
+        }
         for script in layout::SCRIPTS {
             key = key.with("script", script);
         }

@@ -5,7 +5,7 @@ use crate::expect::Expect::{self, *};
 use crate::generator::Generator;
 use crate::layout;
 use crate::machine::Machine;
-use crate::matrix::{self, Cell};
+use crate::matrix::{self, COMPOSEFS_CONFIG, Cell, SIGNED_CONFIG, VERITY_CONFIG};
 use crate::product::Program;
 use crate::qemu::Edit;
 use crate::recipe::{Damage, File, Image, Recipe};
@@ -111,7 +111,7 @@ pub const VERITY: &[Expect] = &[RootOption("verity=require"), BootedTrue("compos
 pub const SIGNED: &[Expect] = &[BootedKey("composefs.signed")];
 
 /// An orderly end, with everything still there for a person to repair.
-pub const REFUSED: &[Expect] = &[Emergency, PhysicalRootKept, ConsoleShows("ostree-prepare-root")];
+pub const REFUSED: &[Expect] = &[Emergency, PhysicalRootKept, ConsoleShows("What was asked for:")];
 
 /// Our program did it, as it was asked to, and had nothing to complain of.
 pub const OURS: &[Expect] = &[OurLog, NoWarnings, AsAsked];
@@ -142,7 +142,7 @@ const SYSROOT_KEPT: [Exchange; 2] = [
     Exchange {
         wait: "# ",
         say: "cd /sysroot; echo Here is: [lo]*; while read -r _ d t o _; do case $d in /sysroot*) \
-              echo mounted: $d $t ${o%%,*};; esac; done < /proc/mounts\r",
+              echo mounted: $d $t ${o%%,*}; n=$((n+1));; esac; done < /proc/mounts; echo mounts: $n\r",
     },
     Exchange { wait: "Here is: lost+found ostree", say: "" },
 ];
@@ -153,14 +153,16 @@ const SYSTEMD_SHELL: &[Exchange] = &[
     Exchange { wait: "or press Control-D", say: "\r" },
     SYSROOT_KEPT[0],
     SYSROOT_KEPT[1],
-    Exchange { wait: "mounted: /sysroot ext4 rw", say: SWITCH_OFF },
+    Exchange { wait: "mounted: /sysroot ext4 rw", say: "" },
+    Exchange { wait: "mounts: 1", say: SWITCH_OFF },
 ];
 
 const DRACUT_SHELL: &[Exchange] = &[
     EXPLAINED,
     SYSROOT_KEPT[0],
     SYSROOT_KEPT[1],
-    Exchange { wait: "mounted: /sysroot ext4 rw", say: SWITCH_OFF },
+    Exchange { wait: "mounted: /sysroot ext4 rw", say: "" },
+    Exchange { wait: "mounts: 1", say: SWITCH_OFF },
 ];
 
 /// The same at the prompt of initramfs-tools.
@@ -169,10 +171,11 @@ const PANIC_SHELL: &[Exchange] = &[
     Exchange {
         wait: "(initramfs) ",
         say: "cd /root; echo Here is: [lo]*; while read -r _ d t o _; do case $d in /root*) \
-              echo mounted: $d $t ${o%%,*};; esac; done < /proc/mounts\r",
+              echo mounted: $d $t ${o%%,*}; n=$((n+1));; esac; done < /proc/mounts; echo mounts: $n\r",
     },
     Exchange { wait: "Here is: lost+found ostree", say: "" },
-    Exchange { wait: "mounted: /root ext4 rw", say: SWITCH_OFF },
+    Exchange { wait: "mounted: /root ext4 rw", say: "" },
+    Exchange { wait: "mounts: 1", say: SWITCH_OFF },
 ];
 
 /// The shells of `ostree.prepare-root.break=`, as initramfs-tools has them.
@@ -203,9 +206,6 @@ const FALLBACK_CONFIG: &str = "[recovery]\nfallback = same-kernel\n";
 
 /// Where the configuration is.
 pub const CONFIG: &str = "etc/ostree/prepare-root.conf";
-const COMPOSEFS_CONFIG: &str = "[composefs]\nenabled = yes\n";
-const VERITY_CONFIG: &str = "[composefs]\nenabled = verity\n";
-const SIGNED_CONFIG: &str = "[composefs]\nenabled = signed\n";
 
 /// The first test vector of RFC 8032: a good key, and not ours.
 const WRONG_KEY: File = (layout::KEYS, "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n");
@@ -219,10 +219,11 @@ const MARKER: (&str, &str) =
 pub const EMERGENCY: File =
     ("var/lib/dracut/hooks/emergency/50-report.sh", include_str!("../initramfs/emergency.sh"));
 
-/// What any boot must show, whatever its recipe: `boot` judges by this.
-pub fn always(program: Program) -> impl Iterator<Item = Expect> {
-    let ours = if program == Program::Ours { OURS } else { &[] };
-    [HEALTHY, ANNOUNCED, ours].concat().into_iter()
+/// What any boot of a deployment's directory must show: `boot` judges by this.
+pub fn always(recipe: &Recipe) -> impl Iterator<Item = Expect> {
+    let ours = if recipe.program == Program::Ours { OURS } else { &[] };
+    let announced = if recipe.generator.has_systemd() { ANNOUNCED } else { &[] };
+    [HEALTHY, announced, ours].concat().into_iter()
 }
 
 /// Every scenario, in the order they run.
@@ -313,7 +314,7 @@ fn others() -> Vec<Scenario> {
                 Recipe::new(Trixie),
                 vec![
                     &[First(&Emergency), First(&PhysicalRootKept), First(&ExitStatus("7"))],
-                    &[First(&ConsoleShows("/ostree/boot.1/debian/0000"))],
+                    &[First(&ConsoleShows("there is no such link"))],
                     HEALTHY,
                     WRITABLE,
                     &[OurLog, CommandLine("ostree=/ostree/boot.1/debian/0000"), Chosen("deployment")],
@@ -401,7 +402,13 @@ fn others() -> Vec<Scenario> {
                 "trixie-no-fallback",
                 "the newest deployment is damaged, and no other is allowed",
                 Recipe::new(Trixie).newer().damage(Damage::NoUsr),
-                vec![REFUSED, &[ConsoleShows("usr"), ConsoleShows("    ostree.prepare-root.deployment=")]],
+                vec![
+                    REFUSED,
+                    &[
+                        ConsoleShows("/usr of the deployment is missing"),
+                        ConsoleShows("    ostree.prepare-root.deployment="),
+                    ],
+                ],
             )
         },
         Scenario {

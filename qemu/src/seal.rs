@@ -39,6 +39,7 @@ pub fn run(disk: &Path, boot: &Path, arch: Arch, accel: Accel, logs: &Path) -> R
     let guest = Bare {
         arch,
         accel,
+        processors: 1,
         kernel: &kernel,
         disk,
         keep: true,

@@ -4,9 +4,10 @@ use crate::matrix::Mode;
 use crate::scenario::Scenario;
 use crate::trial::Verdict;
 use anyhow::{Context, Result};
-use std::fmt::Write;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 /// The rows, each with what came of its modes.
 pub struct Table {
@@ -66,25 +67,43 @@ impl Table {
         self.rows.iter().for_each(|row| text += &line(row));
         text
     }
+}
 
-    /// Writes it to docs/boot-matrix.md, with the date and what was booted.
-    pub fn write(&self, workspace: &Path, seconds: u64) -> Result<()> {
+/// docs/boot-matrix.md, with what it says of the run.
+pub struct Page {
+    path: PathBuf,
+    commit: String,
+    emulator: String,
+    start: Instant,
+}
+
+impl Page {
+    /// Looks, when the run begins, at what will be booted.
+    pub fn new(workspace: &Path) -> Result<Self> {
         let said = |program: &str, arguments: &[&str]| -> Result<String> {
             let mut command = Command::new(program);
             let output = command.current_dir(workspace).args(arguments).output();
             let output = output.with_context(|| format!("run {program}"))?;
-            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
         };
-        let mut text = String::from(INTRODUCTION);
-        let date = said("date", &["--utc", "+%Y-%m-%d"])?;
-        let commit =
-            said("git", &["-c", "safe.directory=*", "describe", "--always", "--dirty", "--exclude=*"])?;
-        let qemu = said("qemu-system-x86_64", &["--version"])?;
-        let qemu = qemu.lines().next().unwrap_or_default();
-        writeln!(text, "\n{date}, commit {commit}, {qemu}, {} minutes\n", seconds.div_ceil(60))?;
-        text += &self.text();
-        let path = workspace.join("docs/boot-matrix.md");
-        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+        let git = ["-c", "safe.directory=*", "describe", "--always", "--dirty", "--exclude=*"];
+        Ok(Self {
+            path: workspace.join("docs/boot-matrix.md"),
+            commit: said("git", &git)?,
+            emulator: said("qemu-system-x86_64", &["--version"])?,
+            start: Instant::now(),
+        })
+    }
+
+    /// Writes it.
+    pub fn write(&self, table: &Table) -> Result<()> {
+        let date = Command::new("date").args(["--utc", "+%Y-%m-%d"]).output().context("run date")?;
+        let date = String::from_utf8_lossy(&date.stdout);
+        let Self { commit, emulator, path, .. } = self;
+        let minutes = self.start.elapsed().as_secs().div_ceil(60);
+        let about = format!("{}, commit {commit}, {emulator}, {minutes} minutes", date.trim());
+        let text = format!("{INTRODUCTION}\n{about}\n\n{}", table.text());
+        fs::write(path, text).with_context(|| format!("write {}", path.display()))
     }
 }
 
@@ -92,8 +111,8 @@ const INTRODUCTION: &str = "\
 # The boot matrix
 
 `make matrix` writes this page. Every cell is a boot in QEMU, to multi-user.target without a failed unit, with the mounts
-that the way asks for; `prepare-root-qemu list` says what each is, and `make matrix ONLY=TEXT` boots those with TEXT in their names.
-\"not possible\" was tried as well: the boot is refused with the reason. An empty cell is not in the matrix: a row
+that the way asks for; `prepare-root-qemu list` says what each is, and `make matrix ONLY=TEXT` boots those with TEXT in the name of scenario or row.
+\"not possible\" was tried as well, and the console says why. An empty cell is not in the matrix: a row
 varies one thing, and where it cannot matter to a way, only some are booted.
 ";
 

@@ -47,6 +47,7 @@ impl Workbench {
         let guest = Bare {
             accel: self.accel,
             arch: self.arch,
+            processors: 1,
             kernel,
             disk: &self.image,
             keep: false,
