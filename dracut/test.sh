@@ -349,12 +349,21 @@ run_hook() {
         getarg() { /usr/lib/dracut/dracut-getarg "$@"; }
         setsid() { [ "$1" = -c ] && shift && "$@"; }
         emergency_shell() { echo "shell after $ostree_status"; : > /run/fixed; }
+        sleep() { :; }
+        reboot() { echo "reboot $*"; : > /run/fixed; }
         . /usr/lib/dracut/modules.d/40ostree/boot-ostree-deployment.sh
         echo "over${ostree_status+ after a failure}"' 2>&1 | tr '\n' ';'
 }
 
 test_hook_tries_again_after_the_shell() {
     [[ $(run_hook '[ -e /run/fixed ] || exit 7' 'quiet ostree=/ostree/boot.1/x') == 'program --unless-booted /sysroot;shell after 7;program --unless-booted /sysroot;over;' ]]
+}
+
+# Whoever can damage a disk would get a shell by it.
+test_hook_reboots_where_it_is_locked() {
+    mkdir -p "$root/usr/lib/ostree" && : > "$root/usr/lib/ostree/no-shell"
+    # shellcheck disable=SC2016
+    [[ $(run_hook '[ -e /run/fixed ] || exit 7' 'ostree=/ostree/boot.1/x') == 'program --unless-booted /sysroot;'*'reboot -f;program --unless-booted /sysroot;over;' ]]
 }
 
 test_hook_leaves_other_systems_alone() {

@@ -26,6 +26,7 @@ if getarg ostree > /dev/null || getarg ostree.prepare-root.deployment > /dev/nul
             /usr/lib/ostree/after-failure "$ostree_status" "$NEWROOT" reboot > /dev/console 2>&1
             sleep 30
             reboot -f || echo b > /proc/sysrq-trigger
+            continue
         fi
         emergency_shell -n ostree "OSTree: no deployment is booted, see above. Exit the shell to try again."
         # Not a busy loop when the shell cannot be started.
