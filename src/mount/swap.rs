@@ -28,7 +28,7 @@ const REFUGE: &CStr = c"/run/ostree/.private/physical-root";
 ///
 /// # Errors
 /// [`Class::Mount`]: the physical root is mounted as before. [`Class::Undo`]: it is not, and
-/// [`recover`](super::recover) can do something about it.
+/// [`recover`](super::recover()) can do something about it.
 pub fn swap(tree: &OwnedFd, root: MountId, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
     if kernel.has(Ability::Beneath) {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
