@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -68,7 +69,7 @@ impl Watch<'_> {
         let mut log = File::create(self.log).with_context(|| format!("create {}", self.log.display()))?;
         let pieces = read(console);
         let deadline = Instant::now() + self.limit;
-        let mut seen = String::new();
+        let mut seen = Seen::default();
         let mut dead_end = None;
         let mut dialogue = self.dialogue;
         let end = loop {
@@ -87,27 +88,82 @@ impl Watch<'_> {
                 let mut terminal = std::io::stdout().lock();
                 terminal.write_all(&piece).and_then(|()| terminal.flush()).context("show the console")?;
             }
-            seen.push_str(&String::from_utf8_lossy(&piece));
+            seen.add(&String::from_utf8_lossy(&piece));
             while let Some((Exchange { wait, say }, rest)) = dialogue.split_first()
-                && let Some(at) = seen.find(wait)
+                && seen.take(wait)
             {
-                seen.drain(..at + wait.len());
                 keyboard.write_all(say.as_bytes()).and_then(|()| keyboard.flush()).context("type")?;
                 dialogue = rest;
                 // Somebody was there to type.
                 dead_end = None;
             }
             dead_end = dead_end.or_else(|| DEAD_ENDS.into_iter().find(|text| seen.contains(text)));
-            // Keep the unfinished line only: a text is never split over two lines.
-            if let Some(newline) = seen.rfind('\n') {
-                seen.drain(..=newline);
-            }
+            seen.forget_lines();
         };
         match (end, dialogue.first()) {
             (End::PowerOff | End::TimeLimit, Some(Exchange { wait, .. })) => Ok(End::Unheard(wait)),
             _ => Ok(end),
         }
     }
+}
+
+/// What shows on the console since the last text that was waited for.
+#[derive(Default)]
+struct Seen {
+    all: String,
+    /// The same without the kernel's messages, which come in the midst of what programs write.
+    programs: String,
+}
+
+impl Seen {
+    fn add(&mut self, text: &str) {
+        self.all.push_str(text);
+        self.programs.push_str(text);
+        while let Some(message) = kernel_message(&self.programs) {
+            self.programs.replace_range(message, "");
+        }
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        self.all.contains(text) || self.programs.contains(text)
+    }
+
+    /// Whether a text shows; if so, it and what is before it are done with.
+    fn take(&mut self, text: &str) -> bool {
+        if let Some(at) = self.all.find(text) {
+            self.all.drain(..at + text.len());
+            self.programs.clone_from(&self.all);
+            true
+        } else if let Some(at) = self.programs.find(text) {
+            self.programs.drain(..at + text.len());
+            self.all.clone_from(&self.programs);
+            true
+        } else {
+            false
+        }
+    }
+
+    /// Keeps the unfinished line only: a text is never split over two.
+    fn forget_lines(&mut self) {
+        for text in [&mut self.all, &mut self.programs] {
+            if let Some(newline) = text.rfind('\n') {
+                text.drain(..=newline);
+            }
+        }
+    }
+}
+
+/// Where the first message of the kernel is that is complete: from its time, `[   12.345678] `, to the end of the line.
+fn kernel_message(text: &str) -> Option<Range<usize>> {
+    text.match_indices('[').find_map(|(start, _)| {
+        let (time, _) = text[start + 1..].split_once("] ")?;
+        let (seconds, fraction) = time.trim_start_matches(' ').split_once('.')?;
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(seconds) || !digits(fraction) || fraction.len() != 6 {
+            return None;
+        }
+        Some(start..start + text[start..].find('\n')? + 1)
+    })
 }
 
 fn read(mut console: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
@@ -144,6 +200,18 @@ mod tests {
 
     fn tempfile(text: &str) -> std::path::PathBuf {
         std::env::temp_dir().join(format!("console-{}-{}", std::process::id(), text.len()))
+    }
+
+    #[test]
+    fn the_kernel_interrupts() {
+        let text = "log[   12.345678] input: Power Button [x]\r\n[   13.000001] ata1: y\r\nin: \r\n#[1] [ 2.5] no\r\n# ";
+        assert_eq!(watched(text, DIALOGUE), (End::PowerOff, "root\rexit\r".into()));
+        // Messages can be waited for as well.
+        let message: &[Exchange] =
+            &[Exchange { wait: "Power Button", say: "1" }, Exchange { wait: "in: ", say: "2" }];
+        assert_eq!(watched(text, message), (End::PowerOff, "12".into()));
+        // One that is not complete may be a text.
+        assert_eq!(watched("log[   12.345678] in: ", DIALOGUE).1, "");
     }
 
     #[test]
