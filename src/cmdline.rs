@@ -2,7 +2,9 @@
 
 use crate::boot_link::BootLink;
 use crate::error::{Class, Error, Result, printable};
+use crate::lookup;
 use crate::selector::Selector;
+use rustix::io::Errno;
 
 /// The bytes of a kernel command line.
 ///
@@ -75,6 +77,18 @@ impl Cmdline {
         Cmdline(bytes.into())
     }
 
+    /// Reads the kernel's own.
+    ///
+    /// # Errors
+    /// [`Class::Cmdline`]
+    pub fn read() -> Result<Cmdline> {
+        let bytes = lookup::read(c"/proc/cmdline").and_then(|bytes| bytes.ok_or(Errno::NOENT));
+        bytes.map(Cmdline::new).map_err(|errno| {
+            Error::errno(Class::Cmdline, "read /proc/cmdline", errno)
+                .hint("mount proc on /proc and run this again")
+        })
+    }
+
     /// The same with an argument in front, where it counts.
     pub fn after(&self, argument: &str) -> Cmdline {
         Cmdline([argument.as_bytes(), b" ", &self.0].concat())
@@ -100,6 +114,16 @@ impl Cmdline {
             rest = after;
             Some(split_argument(argument))
         })
+    }
+
+    /// Those that are the kernel's business: what follows two dashes is for init (`parse_args` in `kernel/params.c`).
+    pub fn of_the_kernel(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.arguments().take_while(|argument| *argument != (b"--", None))
+    }
+
+    /// `init=`: of several, the kernel takes the last.
+    pub fn init(&self) -> Option<&[u8]> {
+        self.of_the_kernel().filter_map(|(name, value)| value.filter(|_| name == b"init")).last()
     }
 
     /// The value of the first argument called `name`; the first wins, as in libostree.

@@ -7,6 +7,9 @@ use crate::cmdline::{Cmdline, GeneratorReading, Target};
 use crate::error::{Class, Error, Result, printable};
 use crate::keyfile;
 use crate::lookup;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use settings::Settings;
 use std::ffi::{CStr, CString};
 
@@ -114,6 +117,16 @@ impl Fallback {
     }
 }
 
+/// Where the configuration is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// In the initramfs, as this program is.
+    #[default]
+    Initramfs,
+    /// There is none: in the deployment that `ostree=` names.
+    Deployment,
+}
+
 /// The configuration file, or that there is none.
 #[derive(Debug)]
 pub struct Source {
@@ -128,13 +141,33 @@ impl Source {
     ///
     /// # Errors
     /// [`Class::Config`]
-    pub fn read() -> Result<Source> {
+    pub fn read(origin: Origin, cmdline: &Cmdline) -> Result<Source> {
+        let deployment = match origin {
+            Origin::Initramfs => return Source::first(read_file),
+            Origin::Deployment => Source::deployment(cmdline),
+        };
+        Source::first(|path| match &deployment {
+            Some(deployment) => read_file_beneath(deployment.as_fd(), path),
+            None => Ok(None),
+        })
+    }
+
+    fn first(read: impl Fn(&CStr) -> Result<Option<Vec<u8>>>) -> Result<Source> {
         for path in PATHS {
-            if let Some(bytes) = read_file(path)? {
+            if let Some(bytes) = read(path)? {
                 return Ok(Source { name: printable(path.to_bytes()), bytes });
             }
         }
         Ok(Source { name: "the defaults".into(), bytes: Vec::new() })
+    }
+
+    /// The directory of the deployment that `ostree=` names on the physical root that is our root directory. If it does
+    /// not lead to one, the deployment that is taken instead has its own say ([`Config::of_deployment`]).
+    fn deployment(cmdline: &Cmdline) -> Option<OwnedFd> {
+        let link = cmdline.link(true).ok()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::openat(CWD, c"/", flags, Mode::empty()).ok()?;
+        lookup::open_beneath(root.as_fd(), link.path(), flags).ok()
     }
 }
 
@@ -244,9 +277,57 @@ impl Config {
     /// [`Class::Config`] for a file that cannot be read, has a malformed line or an unknown value, or
     /// contradicts itself; [`Class::Cmdline`] as [`Cmdline::link`], and for an unknown value of a
     /// kernel argument.
-    pub fn read(cmdline: &Cmdline) -> Result<Config> {
-        let source = Source::read()?;
-        Config::parse(cmdline, &source.name, &source.bytes)
+    pub fn read(origin: Origin, cmdline: &Cmdline) -> Result<Config> {
+        Config::from_source(origin, cmdline, &Source::read(origin, cmdline)?)
+    }
+
+    /// Combines what was read with the kernel command line.
+    ///
+    /// # Errors
+    /// As [`Config::read`]; [`Class::Unsupported`] for what only an initramfs can keep.
+    pub fn from_source(origin: Origin, cmdline: &Cmdline, source: &Source) -> Result<Config> {
+        let mut config = Config::parse(cmdline, &source.name, &source.bytes)?;
+        if origin == Origin::Deployment {
+            config.without_initramfs(&source.name)?;
+        }
+        Ok(config)
+    }
+
+    /// Without an initramfs: what the deployment's own configuration asks for, whichever way it was chosen.
+    ///
+    /// # Errors
+    /// As [`Config::read`]
+    pub fn of_deployment(
+        origin: Origin,
+        cmdline: &Cmdline,
+        deployment: BorrowedFd<'_>,
+    ) -> Result<Option<Config>> {
+        if origin == Origin::Initramfs {
+            return Ok(None);
+        }
+        let source = Source::first(|path| read_file_beneath(deployment, path))?;
+        Config::from_source(origin, cmdline, &source).map(Some)
+    }
+
+    /// What is different without an initramfs.
+    fn without_initramfs(&mut self, name: &str) -> Result<()> {
+        if self.composefs.signed {
+            let found = "without an initramfs the key, this configuration and this program come from the disk \
+                         that is to be verified: whoever can change one can change all";
+            return Err(Error::found(
+                Class::Unsupported,
+                format!("obey {name}: [composefs] enabled=signed"),
+                found,
+            )
+            .hint("boot with an initramfs that has the key, and let the firmware verify that"));
+        }
+        // As libostree does here: there may be no systemd whose generator would.
+        for place in [&mut self.var, &mut self.boot] {
+            if *place == MountHere::Auto {
+                *place = MountHere::Yes;
+            }
+        }
+        Ok(())
     }
 
     /// What kernel arguments may change; everything if the file is malformed.
@@ -262,7 +343,7 @@ impl Config {
     /// # Errors
     /// [`Class::Config`]
     pub fn breaks_at(point: Break, cmdline: &Cmdline) -> Result<bool> {
-        let source = Source::read()?;
+        let source = Source::read(Origin::Initramfs, cmdline)?;
         Ok(Settings::new(cmdline, &source.name, &source.bytes)?.breaks().contains(&point))
     }
 
@@ -272,7 +353,7 @@ impl Config {
     /// [`Class::Config`]
     pub fn check(path: &[u8]) -> Result<()> {
         let name = printable(path);
-        let missing = || Error::errno(Class::Config, format!("read {name}"), rustix::io::Errno::NOENT);
+        let missing = || Error::errno(Class::Config, format!("read {name}"), Errno::NOENT);
         let bytes = read_file(&CString::new(path).unwrap_or_default())?.ok_or_else(missing)?;
         let config = Config::parse(&Cmdline::new("ostree=/checked"), &name, &bytes)?;
         match (&config.root_transient, config.composefs.enabled) {
@@ -337,10 +418,18 @@ impl Config {
 }
 
 fn read_file(path: &CStr) -> Result<Option<Vec<u8>>> {
-    lookup::read(path).map_err(|errno| {
-        Error::errno(Class::Config, format!("read {}", printable(path.to_bytes())), errno)
-            .hint("rebuild the initramfs with a readable file of at most 1 MiB, or without it")
-    })
+    lookup::read(path).map_err(|errno| unreadable(path, errno))
+}
+
+/// The same in a deployment's directory. What leads out of it is not read.
+fn read_file_beneath(deployment: BorrowedFd<'_>, path: &CStr) -> Result<Option<Vec<u8>>> {
+    let below = path.to_bytes().strip_prefix(b"/").unwrap_or(path.to_bytes());
+    lookup::read_beneath(deployment, below, lookup::SIZE_LIMIT).map_err(|errno| unreadable(path, errno))
+}
+
+fn unreadable(path: &CStr, errno: Errno) -> Error {
+    Error::errno(Class::Config, format!("read {}", printable(path.to_bytes())), errno)
+        .hint("rebuild the initramfs with a readable file of at most 1 MiB, or without it")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::boot_link::BootLink;
 use crate::candidate::Candidate;
 use crate::choice::Choice;
 use crate::cmdline::Cmdline;
-use crate::config::{Config, Overrides, Source};
+use crate::config::{Config, Origin, Overrides, Source};
 use crate::deployment::Deployment;
 use crate::error::{Error, Result, printable};
 use crate::keyfile::KeyFile;
@@ -76,12 +76,12 @@ enum Verdict {
 }
 
 /// The explanation of a refusal.
-pub fn refusal(cmdline: &Cmdline, path: &Path, error: Error) -> Explanation {
+pub fn refusal(origin: Origin, cmdline: &Cmdline, path: &Path, error: Error) -> Explanation {
     let level = log::max_level();
     log::set_max_level(LevelFilter::Off);
     let mut explanation = Explanation { refusal: Some(error), told: true, ..Explanation::default() };
     // What it meets is what was refused already.
-    let _ = explanation.look(cmdline, path);
+    let _ = explanation.look(origin, cmdline, path);
     log::set_max_level(level);
     explanation
 }
@@ -90,7 +90,7 @@ pub fn refusal(cmdline: &Cmdline, path: &Path, error: Error) -> Explanation {
 pub fn explain(cmdline: &Cmdline, path: &Path) -> Explanation {
     let level = log::max_level();
     let mut explanation = Explanation::default();
-    explanation.refusal = explanation.look(cmdline, path).err();
+    explanation.refusal = explanation.look(Origin::Initramfs, cmdline, path).err();
     log::set_max_level(level);
     explanation
 }
@@ -105,10 +105,10 @@ impl Explanation {
     ///
     /// # Errors
     /// That of the boot.
-    fn look(&mut self, cmdline: &Cmdline, path: &Path) -> Result<()> {
-        let source = Source::read()?;
+    fn look(&mut self, origin: Origin, cmdline: &Cmdline, path: &Path) -> Result<()> {
+        let source = Source::read(origin, cmdline)?;
         self.asked = asked(cmdline, &source);
-        let config = Config::parse(cmdline, &source.name, &source.bytes);
+        let config = Config::from_source(origin, cmdline, &source);
         let sysroot = Sysroot::open(path)?;
         let choice = config.as_ref().map_err(Clone::clone).and_then(|config| Choice::of(config, &sysroot));
         log::set_max_level(LevelFilter::Off);

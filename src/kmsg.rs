@@ -10,7 +10,7 @@
 
 use crate::lookup;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// The name in front of every line.
 const NAME: &str = "ostree-prepare-root";
@@ -38,6 +38,20 @@ pub fn level(value: &[u8]) -> Option<LevelFilter> {
     }
 }
 
+/// The target of what is said when nothing more can be done: for whoever stands before the console.
+pub const LAST_WORDS: &str = "last words";
+
+/// The level up to which the kernel prints its log on the console; 0 if that is not the business of this program.
+static CONSOLE: AtomicU8 = AtomicU8::new(0);
+
+/// Standard error is the console too: what the kernel prints there is not said a second time.
+/// (`/proc/sys/kernel/printk`, whose first number is the first level that is not printed.)
+pub fn standard_error_is_the_console() {
+    let levels = lookup::read(c"/proc/sys/kernel/printk").ok().flatten().unwrap_or_default();
+    let first = levels.split(u8::is_ascii_whitespace).next().and_then(|level| str::from_utf8(level).ok());
+    CONSOLE.store(first.and_then(|level| level.parse().ok()).unwrap_or(0), Ordering::Relaxed);
+}
+
 /// Whether the kernel log is left alone.
 static KEPT_OUT: AtomicBool = AtomicBool::new(false);
 
@@ -56,7 +70,11 @@ impl Log for Logger {
             return;
         }
         let text = record.args().to_string();
-        if record.level() <= Level::Warn {
+        let console = CONSOLE.load(Ordering::Relaxed);
+        let last_words = console > 0 && record.target() == LAST_WORDS;
+        // KERN_ERR and KERN_WARNING are 3 and 4.
+        let printed = if record.level() == Level::Error { console > 3 } else { console > 4 };
+        if record.level() <= Level::Warn && (last_words || !printed) {
             // Not eprintln!, which panics when the console fails.
             let _ = lookup::write_all(rustix::stdio::stderr(), format!("{NAME}: {text}\n").as_bytes());
         }
@@ -68,9 +86,9 @@ impl Log for Logger {
             // exit status.
             let Ok(kernel) = kernlog::KernelLog::new() else { return };
             let arguments = format_args!("{line}");
-            kernel.log(
-                &Record::builder().level(kernlog_level(record.level())).target(NAME).args(arguments).build(),
-            );
+            // Last words are said on the console without a time in front of each line; here they are kept.
+            let level = if last_words { Level::Trace } else { kernlog_level(record.level()) };
+            kernel.log(&Record::builder().level(level).target(NAME).args(arguments).build());
         }
     }
 

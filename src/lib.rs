@@ -10,6 +10,8 @@
 //! | apply    | [`run`], [`seed`], [`mount`]                                  | the plan → mounts and files under `/run`, all or nothing |
 //! | announce | [`journal`], [`kmsg`]                                         | the journal's structured message, the kernel log |
 //!
+//! Around them, when it is process 1: [`role`], [`root_device`] and [`pid1`].
+//!
 //! [`explain`] tells why something was refused, and what to do about it; [`mountinfo`] and [`json`] serve it and others.
 //!
 //! [`error`] is used by all of them, and [`syscall`] has what rustix lacks. `ARCHITECTURE.md` tells why it is
@@ -39,7 +41,10 @@ pub mod mount;
 pub mod mountinfo;
 pub mod name;
 pub mod options;
+pub mod pid1;
 pub mod plan;
+pub mod role;
+pub mod root_device;
 pub mod run;
 pub mod seed;
 pub mod selector;

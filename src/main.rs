@@ -3,18 +3,18 @@
 //!
 //! It runs once per boot, in the initramfs, after the disk's root file system (the physical root)
 //! was mounted at SYSROOT and before init is started from there. [`prepare`] and [`make_root`] are the
-//! whole program: read, resolve, plan, apply, announce.
+//! whole program: read, resolve, plan, apply, announce. [`boot`] is what is around that when this is process 1.
 
 use prepare_root::candidate::Candidate;
 use prepare_root::choice::Choice;
 use prepare_root::cmdline::Cmdline;
-use prepare_root::config::{Config, Overrides};
+use prepare_root::config::{Config, Origin, Overrides};
 use prepare_root::error::{Class, Error, Result};
 use prepare_root::options::{self, Invocation, Options};
+use prepare_root::role::Role;
 use prepare_root::run::Lock;
 use prepare_root::sysroot::Sysroot;
-use prepare_root::{booted, explain, journal, keyfile, kmsg, lookup, mount, plan};
-use rustix::io::Errno;
+use prepare_root::{booted, explain, journal, keyfile, kmsg, lookup, mount, pid1, plan};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -22,14 +22,46 @@ use std::time::Instant;
 fn main() -> ExitCode {
     let start = Instant::now();
     kmsg::start(log::LevelFilter::Info);
-    let invocation = options::parse(std::env::args_os().skip(1));
-    match invocation.and_then(|invocation| answer(invocation, start)) {
-        Ok(status) => status,
-        Err(error) => {
-            log::error!("{error}");
-            ExitCode::from(error.class() as u8)
+    match Role::of(std::process::id(), std::env::args_os().next().as_deref(), || Cmdline::read().ok()) {
+        Role::Command => run_command(start),
+        Role::Initramfs => boot(pid1::initramfs, &Options::of(pid1::SYSROOT.into()), start),
+        Role::PhysicalRoot => {
+            let options = Options { origin: Origin::Deployment, ..Options::of(pid1::SECOND.into()) };
+            boot(pid1::physical_root, &options, start)
+        }
+        Role::Modprobe => {
+            let loaded = pid1::modules::load_alias(std::env::args_os());
+            if loaded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// The work of process 1: the same, after the physical root was brought into place, and before init is started.
+fn boot(bring: fn(&Cmdline) -> Result<()>, options: &Options, start: Instant) -> ! {
+    let attempt = || {
+        let cmdline = pid1::begin()?;
+        bring(&cmdline)?;
+        // If not, it was explained.
+        if pid1::apart(|| finish(prepare_or_explain(options, start)) == ExitCode::SUCCESS)? {
+            pid1::start_init(options, &cmdline)?;
+        }
+        Ok(ExitCode::FAILURE)
+    };
+    finish(attempt());
+    pid1::dead_end()
+}
+
+fn run_command(start: Instant) -> ExitCode {
+    let invocation = options::parse(std::env::args_os().skip(1));
+    finish(invocation.and_then(|invocation| answer(invocation, start)))
+}
+
+/// The exit status; an error is told before.
+fn finish(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        log::error!(target: kmsg::LAST_WORDS, "{error}");
+        ExitCode::from(error.class() as u8)
+    })
 }
 
 fn answer(invocation: Invocation, start: Instant) -> Result<ExitCode> {
@@ -57,11 +89,11 @@ fn prepare_or_explain(options: &Options, start: Instant) -> Result<ExitCode> {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if options.dry_run || error.class() == Class::Permission => Err(error),
         Err(error) => {
-            log::error!("{error}");
-            let explanation = explain::refusal(&cmdline, &options.sysroot, error.clone());
+            log::error!(target: kmsg::LAST_WORDS, "{error}");
+            let explanation = explain::refusal(options.origin, &cmdline, &options.sysroot, error.clone());
             // However little is to be logged.
             log::set_max_level(log::max_level().max(log::LevelFilter::Warn));
-            log::warn!("{}", explanation.text());
+            log::warn!(target: kmsg::LAST_WORDS, "{}", explanation.text());
             Ok(ExitCode::from(error.class() as u8))
         }
     }
@@ -78,7 +110,7 @@ fn explain_only(options: &Options) -> Result<ExitCode> {
 
 fn prepare(options: &Options, cmdline: &Cmdline, start: Instant) -> Result<()> {
     // read
-    let config = Config::read(cmdline)?;
+    let config = Config::read(options.origin, cmdline)?;
     set_log_level(cmdline, &config);
     let _lock = if options.dry_run { None } else { Some(begin()?) };
     if options.unless_booted && booted::exists()? {
@@ -96,7 +128,7 @@ fn prepare(options: &Options, cmdline: &Cmdline, start: Instant) -> Result<()> {
     };
     log::debug!("read and resolved after {} us", microseconds(start));
 
-    let make_root = |choice: &Choice| make_root(options, &config, &sysroot, choice, start);
+    let make_root = |choice: &Choice| make_root(options, cmdline, &config, &sysroot, choice, start);
     let failed = choice.as_ref().ok().map(|choice| choice.deployment.facts.name.clone());
     let Err(error) = choice.and_then(|choice| make_root(&choice)) else { return Ok(()) };
     for other in Choice::others(&config, &sysroot, failed.as_ref(), &error) {
@@ -114,12 +146,15 @@ fn prepare(options: &Options, cmdline: &Cmdline, start: Instant) -> Result<()> {
 
 fn make_root(
     options: &Options,
+    cmdline: &Cmdline,
     config: &Config,
     sysroot: &Sysroot,
     choice: &Choice,
     start: Instant,
 ) -> Result<()> {
     // plan
+    let own = Config::of_deployment(options.origin, cmdline, choice.deployment.handle())?;
+    let config = own.as_ref().unwrap_or(config);
     let Candidate { deployment, image, mut plan } = Candidate::of(config, sysroot, &choice.deployment)?;
     plan.traces.instead = choice.instead.as_ref().map(|instead| instead.record(&plan.name));
     if options.dry_run {
@@ -157,14 +192,7 @@ fn begin() -> Result<Lock> {
 }
 
 fn read_cmdline(given: Option<&[u8]>) -> Result<Cmdline> {
-    if let Some(cmdline) = given {
-        return Ok(Cmdline::new(cmdline));
-    }
-    let bytes = lookup::read(c"/proc/cmdline").and_then(|bytes| bytes.ok_or(Errno::NOENT));
-    bytes.map(Cmdline::new).map_err(|errno| {
-        Error::errno(Class::Cmdline, "read /proc/cmdline", errno)
-            .hint("mount proc on /proc and run this again")
-    })
+    given.map_or_else(Cmdline::read, |cmdline| Ok(Cmdline::new(cmdline)))
 }
 
 fn set_log_level(cmdline: &Cmdline, config: &Config) {

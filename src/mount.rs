@@ -2,11 +2,13 @@
 //!
 //! `clone`, `erofs`, `overlay` and `memory` make the pieces, `layers` the directories for what is
 //! transient, `assemble` joins the pieces to a tree that nobody else can see, and `swap` puts the
-//! tree in place of the physical root.
+//! tree in place of the physical root. For process 1, `early` mounts what is there before all that, and
+//! `switch` makes the new root the root directory.
 
 mod assemble;
 mod clone;
 mod context;
+pub mod early;
 mod erofs;
 mod layers;
 mod material;
@@ -14,6 +16,7 @@ mod memory;
 mod overlay;
 mod recover;
 mod swap;
+pub mod switch;
 
 use crate::deployment::Deployment;
 use crate::error::{Class, Error, Result};

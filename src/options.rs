@@ -1,6 +1,6 @@
 //! The program's own command line.
 
-use crate::config::Break;
+use crate::config::{Break, Origin};
 use crate::error::{Class, Error, Result, printable};
 use crate::kernel::{Ability, Kernel};
 use lexopt::prelude::*;
@@ -74,8 +74,25 @@ pub struct Options {
     pub unless_booted: bool,
     /// Print as JSON.
     pub json: bool,
+    /// Where the configuration is.
+    pub origin: Origin,
     /// Kernel features that may be used.
     pub kernel: Kernel,
+}
+
+impl Options {
+    /// Everything as usual.
+    pub fn of(sysroot: PathBuf) -> Options {
+        Options {
+            sysroot,
+            cmdline: None,
+            dry_run: false,
+            unless_booted: false,
+            json: false,
+            origin: Origin::Initramfs,
+            kernel: Kernel::NEWEST,
+        }
+    }
 }
 
 /// Parses the arguments after the program's name.
@@ -132,7 +149,7 @@ fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result
         (None, ..) => return Err("SYSROOT is missing".into()),
         _ => return Err("more than two arguments".into()),
     };
-    let options = Options { sysroot, cmdline, dry_run, unless_booted, json, kernel };
+    let options = Options { cmdline, dry_run, unless_booted, json, kernel, ..Options::of(sysroot) };
     Ok(if explain { Invocation::Explain(options) } else { Invocation::Prepare(options) })
 }
 
@@ -159,12 +176,8 @@ mod tests {
     fn libostree_s_two_forms() {
         let options = |cmdline: Option<&str>| {
             Invocation::Prepare(Options {
-                sysroot: "/sysroot".into(),
                 cmdline: cmdline.map(|c| c.as_bytes().to_vec()),
-                dry_run: false,
-                unless_booted: false,
-                json: false,
-                kernel: Kernel::NEWEST,
+                ..Options::of("/sysroot".into())
             })
         };
         assert_eq!(parse_all(&["/sysroot"]), Ok(options(None)));

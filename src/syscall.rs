@@ -6,6 +6,7 @@
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 use std::ffi::{CStr, CString};
 
@@ -59,6 +60,51 @@ pub fn mount_setattr(mount: impl AsFd, recursive: bool, attributes: Attributes) 
 pub fn unshare_mounts() -> rustix::io::Result<()> {
     // SAFETY: the call is unsafe for `CLONE_FILES`, which lets file descriptors diverge between threads.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
+}
+
+/// A second process like this one (`fork(2)`): `None` in that, its number here.
+pub fn fork() -> rustix::io::Result<Option<Pid>> {
+    // SAFETY: there are no other threads, whose locks the second process would have for ever.
+    match unsafe { libc::fork() } {
+        -1 => Err(last_errno()),
+        number => Ok(Pid::from_raw(number)),
+    }
+}
+
+/// Becomes another program, with these arguments after its own name. Returns only why not (`execve(2)`).
+pub fn execute(path: &CStr, arguments: &[CString]) -> Errno {
+    let mut pointers: Vec<*const libc::c_char> = vec![path.as_ptr()];
+    pointers.extend(arguments.iter().map(|argument| argument.as_ptr()));
+    pointers.push(std::ptr::null());
+    // SAFETY: a C string, and an array of such that ends with a null pointer; all live until the call returns.
+    unsafe { libc::execv(path.as_ptr(), pointers.as_ptr()) };
+    last_errno()
+}
+
+/// Where the kernel could not open a console for init, none of the three standard files is open, and Rust's runtime
+/// aborts before `main` unless it can open `/dev/null`, which is not there yet either. Any file that is always there will
+/// do until there are devices.
+extern "C" fn open_standard_files() {
+    for file in 0..3 {
+        // SAFETY: no pointer but a C string; a new descriptor is the lowest that is free, and belongs to nobody yet.
+        unsafe {
+            if libc::fcntl(file, libc::F_GETFD) == -1 {
+                libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
+            }
+        }
+    }
+}
+
+/// The functions that run before `main` (System V ABI, `DT_INIT_ARRAY`).
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = open_standard_files;
+
+/// Lets SIGPIPE end the process, as the kernel started it: Rust's runtime ignores the signal, and a program that is
+/// executed inherits that.
+pub fn default_pipe_signal() {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// The SHA-256 fs-verity digest of an open file, measured by the kernel

@@ -53,9 +53,9 @@ impl Sysroot {
                 .hint("mount proc on /proc and run this again")
         })?;
         if path == Path::new("/") {
-            let found = "this version cannot prepare / itself, as process 1 without an initramfs";
+            let found = "it is the root directory of everything that runs";
             return Err(Error::found(Class::Unsupported, what, found)
-                .hint("boot with an initramfs that runs this program"));
+                .hint("boot with an initramfs that runs this program, or with it as init="));
         }
         let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
         Ok(Sysroot { handle, path, identity: (device, stat.stx_ino) })

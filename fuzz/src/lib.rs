@@ -10,13 +10,16 @@ pub mod config;
 pub mod gvariant;
 pub mod keyfile;
 pub mod keys;
+pub mod partition_table;
+pub mod root_argument;
+pub mod superblock;
 pub mod sysroot;
 
 /// Takes one input, and panics if it shows that something is wrong.
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("boot_link", boot_link::run),
     ("cmdline", cmdline::run),
     ("commit", commit::run),
@@ -24,5 +27,8 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("gvariant", gvariant::run),
     ("keyfile", keyfile::run),
     ("keys", keys::run),
+    ("partition_table", partition_table::run),
+    ("root_argument", root_argument::run),
+    ("superblock", superblock::run),
     ("sysroot", sysroot::run),
 ];

@@ -8,7 +8,7 @@ use description::Description;
 use prepare_root::candidate::Candidate;
 use prepare_root::choice::Choice;
 use prepare_root::cmdline::Cmdline;
-use prepare_root::config::Config;
+use prepare_root::config::{Config, Origin};
 use prepare_root::error::{Class, Error};
 use prepare_root::explain;
 use prepare_root::sysroot::Sysroot;
@@ -87,7 +87,7 @@ fn prepare(description: &Description) -> error::Result<End> {
 /// What is said of a refusal, for people and for programs.
 fn explain(description: &Description, error: &Error) {
     let cmdline = Cmdline::new(&*description.cmdline);
-    let explanation = explain::refusal(&cmdline, Path::new(SYSROOT), error.clone());
+    let explanation = explain::refusal(Origin::Initramfs, &cmdline, Path::new(SYSROOT), error.clone());
     world::assert_printable(&explanation.text());
     world::assert_printable(&explanation.json());
 }

@@ -30,7 +30,7 @@ impl Context {
                 let kind = kind.to_string_lossy();
                 let found = format!("the kernel has no {kind} file system (ENODEV)");
                 Err(Error::found(Class::Unsupported, operation, found).hint(format!(
-                    "rebuild the initramfs with the kernel module {kind}, or take a kernel that has it"
+                    "rebuild the initramfs with the kernel module {kind}, or take a kernel that has it built in"
                 )))
             }
         }
@@ -63,6 +63,14 @@ impl Context {
     pub fn mount(&self, readonly: bool) -> Result<OwnedFd> {
         let mut attributes = MountAttrFlags::MOUNT_ATTR_RELATIME;
         attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, readonly);
+        self.mount_with(attributes)
+    }
+
+    /// The mount: detached, private.
+    ///
+    /// # Errors
+    /// [`Class::Mount`]
+    pub fn mount_with(&self, attributes: MountAttrFlags) -> Result<OwnedFd> {
         let mount = rustix::mount::fsmount(&self.handle, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
             .map_err(|errno| self.error(errno))?;
         let private = Attributes { readonly: None, propagation: Some(Propagation::Private) };

@@ -209,7 +209,7 @@ const REFUSALS: &[Refusal] = &[
         name: "SYSROOT is /",
         wrong: |scene| scene.sysroot = "/".into(),
         status: 9,
-        says: ["open the physical root /", "cannot prepare / itself"],
+        says: ["open the physical root /", "it is the root directory of everything that runs"],
     },
     Refusal {
         name: "composefs without an image",

@@ -96,7 +96,7 @@ pub const ENTRIES: &[Entry] = &[
     ),
     entry("open the physical root SYSROOT: it is not a mount point", 6, Refused("SYSROOT is no mount point")),
     entry(
-        "open the physical root /: this version cannot prepare / itself, as process 1 without an initramfs",
+        "open the physical root /: it is the root directory of everything that runs",
         9,
         Refused("SYSROOT is /"),
     ),
