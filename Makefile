@@ -12,7 +12,7 @@ DEB_ARCH   = $(shell dpkg --print-architecture)
 # Everything expects the program below target/.
 unexport CARGO_TARGET_DIR
 
-.PHONY: help build boot test check matrix others sabotage guests faults fuzz toolchain install deb deb-check dependencies
+.PHONY: help build boot test check matrix others sabotage guests boot-times faults fuzz toolchain install deb deb-check dependencies
 
 help:
 	@echo 'make boot      boot a Debian OSTree system in QEMU with our program in its initramfs'
@@ -24,6 +24,8 @@ help:
 	@echo 'make others    the scenarios outside of the matrix: what goes wrong, and what is asked for'
 	@echo 'make sabotage  break the program in ten ways: the comparison with libostree must notice'
 	@echo 'make guests    all namespace tests inside Linux 6.1 and 6.12: hours (make test has most)'
+	@echo 'make boot-times'
+	@echo '               how long until init, with every initramfs, and docs/benchmarks.md: ten minutes'
 	@echo 'make faults    every system call fails, or the program is killed there: half an hour (make check has a sample)'
 	@echo 'make fuzz      fuzz the parsers and whole disks, SECONDS=600 each (needs cargo-fuzz)'
 	@echo 'make build     the static program: $(BIN)'
@@ -64,6 +66,9 @@ sabotage: dependencies
 guests: dependencies build
 	$(QEMU_TOOL) namespaces all
 
+boot-times: dependencies build
+	$(QEMU_TOOL) boot-times
+
 faults: dependencies build
 	PREPARE_ROOT_FAULTS=all cargo test --quiet --locked --package prepare-root --test faults
 
@@ -90,10 +95,15 @@ install:
 		install -D -m 0755 $$file "$(SHARE)/$$file"; done
 	set -e; for file in $(wildcard mkinitcpio/install/* mkinitcpio/hooks/*); do \
 		install -D -m 0755 $$file "$(LIB)/initcpio/$${file#mkinitcpio/}"; done
+	install -D -m 0755 mkinitrd/prepare-root-mkinitrd "$(DESTDIR)$(PREFIX)/sbin/prepare-root-mkinitrd"
+	set -e; for file in $(wildcard mkinitrd/kernel/*/*); do \
+		install -D -m 0755 $$file "$(SHARE)/$${file#mkinitrd/}"; done
 	install -D -m 0644 debian/copyright "$(SHARE)/doc/prepare-root/copyright"
 	install -D -m 0644 docs/troubleshooting.md "$(SHARE)/doc/prepare-root/troubleshooting.md"
 	install -D -m 0644 examples/prepare-root.conf "$(SHARE)/doc/prepare-root/examples/prepare-root.conf"
+	install -m 0644 examples/mkinitrd.conf "$(SHARE)/doc/prepare-root/examples/mkinitrd.conf"
 	install -D -m 0644 docs/ostree-prepare-root.8 "$(SHARE)/man/man8/ostree-prepare-root.8"
+	install -D -m 0644 docs/prepare-root-mkinitrd.8 "$(SHARE)/man/man8/prepare-root-mkinitrd.8"
 	install -D -m 0644 docs/prepare-root.conf.5 "$(SHARE)/man/man5/prepare-root.conf.5"
 
 deb:

@@ -1,8 +1,8 @@
-# shellcheck shell=sh disable=SC3043
+# shellcheck shell=sh disable=SC2154,SC3043
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# What the configuration demands of an initramfs, for the dracut module and the hook of
-# initramfs-tools, which source this while they build one. The caller has
+# What the configuration demands of an initramfs, for the dracut module, the hooks of initramfs-tools and
+# mkinitcpio, and prepare-root-mkinitrd, which source this while they build one. The caller has
 #
 #   ostree_root                 the directory of the system it builds for, or nothing for this one
 #   ostree_fatal WORD...        says so and ends the build
@@ -50,8 +50,8 @@ ostree_check_configuration() {
     [ -x "$ostree_root$ostree_program" ] ||
         ostree_fatal "$ostree_root$ostree_program is missing: reinstall the package prepare-root"
     # The program judges its configuration itself, unless it is for another kind of machine.
-    if [ -e "$ostree_configuration" ] && [ ! "$ostree_root" ]; then
-        "$ostree_program" --check-config "$ostree_configuration" >&2 || case $? in
+    if [ -e "$ostree_configuration" ]; then
+        "$ostree_root$ostree_program" --check-config "$ostree_configuration" >&2 || case $? in
             126 | 127) ;;
             *) ostree_fatal "$ostree_configuration cannot be used, see above: mend it" ;;
         esac

@@ -146,8 +146,13 @@ fn the_copyright_file_lists_what_the_standard_library_is_made_of() {
 }
 
 #[test]
-fn the_package_has_the_version_of_the_program() {
+fn the_package_and_its_command_have_the_version_of_the_program() {
     let changelog = include_str!("../debian/changelog");
     let version = format!("prepare-root ({}) ", env!("CARGO_PKG_VERSION"));
     assert!(changelog.starts_with(&version), "{}", changelog.lines().next().unwrap_or_default());
+    let version = format!("readonly version={}", env!("CARGO_PKG_VERSION"));
+    assert!(
+        include_str!("../mkinitrd/prepare-root-mkinitrd").lines().any(|line| line == version),
+        "{version}"
+    );
 }
