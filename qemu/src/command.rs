@@ -36,6 +36,8 @@ pub enum Command {
     Namespaces(Selection),
     /// Try the dracut module on every suite's dracut and kernel.
     Initramfs,
+    /// Measure the time until init with every initramfs, and write it down.
+    BootTimes,
     /// Show the scenarios.
     List,
     /// Show how to use the program.
@@ -56,18 +58,19 @@ pub struct Invocation {
 
 /// How to use the program.
 pub const HELP: &str = "\
-usage: prepare-root-qemu boot [--suite trixie|forky] [--generator dracut|dracut-shell|initramfs-tools]
-                              [--console] [--karg ARGUMENT]...
+usage: prepare-root-qemu boot [--suite trixie|forky] [--console] [--karg ARGUMENT]...
+                              [--generator dracut|dracut-shell|initramfs-tools|solo|no-initramfs]
        prepare-root-qemu test [TEXT|core|cells|others|all]...
        prepare-root-qemu matrix [TEXT]...
        prepare-root-qemu initramfs
        prepare-root-qemu namespaces [core|all]
+       prepare-root-qemu boot-times
        prepare-root-qemu list
 
 boot boots one system and shows what became of it, test judges scenarios (by default the core ones; cells are those of the matrix, others are not), matrix judges all
-cells, or those with a text in their names, and prints a table (all cells: also docs/boot-matrix.md), initramfs runs dracut/test.sh and initramfs-tools/test.sh with the systems
+cells, or those with a text in their names, and prints a table (all cells: also docs/boot-matrix.md), initramfs runs the test.sh of dracut/, initramfs-tools/ and mkinitrd/ with the systems
 of every suite, namespaces runs the tests of tests/compare, tests/behaviour and tests/faults inside Linux 6.1
-and 6.12, list shows the scenarios.
+and 6.12, boot-times measures how long boots take until init and writes docs/benchmarks.md, list shows the scenarios.
 
   --program ours|libostree   whose ostree-prepare-root boots (default: ours)
   --timeout SECONDS          the longest a boot may take, for arm64 twice that (default: 300)
@@ -114,6 +117,7 @@ pub fn read(mut parser: Parser) -> Result<Invocation> {
         Some("test") => Command::Test { names: words.by_ref().collect() },
         Some("matrix") => Command::Matrix { only: words.by_ref().collect() },
         Some("initramfs") => Command::Initramfs,
+        Some("boot-times") => Command::BootTimes,
         Some("namespaces") => Command::Namespaces(match words.next().as_deref() {
             None | Some("core") => Selection::Core,
             Some("all") => Selection::All,

@@ -9,15 +9,19 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// What our program as process 1 says when it has failed, and nobody said what the machine is to do then.
+pub const KEY_TO_REBOOT: &str = "Press Enter to reboot.";
+
 /// What shows on the console that no more can come of a boot. A kernel panic is not among
 /// them: with `panic=-1` and `-no-reboot` it ends QEMU.
-const DEAD_ENDS: [&str; 8] = [
+const DEAD_ENDS: [&str; 9] = [
     "Freezing execution",
     "Entering emergency mode",
     "You are in emergency mode",
     "Cannot open access to console, the root account is locked",
     "Dropping to debug shell.",
     "(initramfs) ",
+    KEY_TO_REBOOT,
     // A boot loader without an entry, UEFI without a boot loader.
     "grub> ",
     "Shell> ",
@@ -119,9 +123,7 @@ impl Seen {
     fn add(&mut self, text: &str) {
         self.all.push_str(text);
         self.programs.push_str(text);
-        while let Some(message) = kernel_message(&self.programs) {
-            self.programs.replace_range(message, "");
-        }
+        remove_kernel_messages(&mut self.programs);
     }
 
     fn contains(&self, text: &str) -> bool {
@@ -150,6 +152,24 @@ impl Seen {
                 text.drain(..=newline);
             }
         }
+    }
+}
+
+/// Whether a console shows this text, of the kernel or of a program that the kernel may have interrupted.
+pub fn shows(console: &str, text: &str) -> bool {
+    console.contains(text) || of_programs(console).contains(text)
+}
+
+/// What programs write on a console, without the kernel's messages in their midst.
+pub fn of_programs(console: &str) -> String {
+    let mut text = console.to_owned();
+    remove_kernel_messages(&mut text);
+    text
+}
+
+fn remove_kernel_messages(text: &mut String) {
+    while let Some(message) = kernel_message(text) {
+        text.replace_range(message, "");
     }
 }
 

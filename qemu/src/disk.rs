@@ -6,6 +6,7 @@ use crate::cache::{Cache, Workplace};
 use crate::entry::Entry;
 use crate::foreign;
 use crate::generator::Generator;
+use crate::guest_program;
 use crate::layout;
 use crate::machine::{Arch, Firmware};
 use crate::product::{Product, Program};
@@ -66,10 +67,20 @@ impl Disk {
         )?;
         fs::read_to_string(&log).context("read the listing")
     }
+
+    /// Copies the disk's `/boot` again, as a boot loader reads it each time. The root is ext4 on the whole disk.
+    pub fn read_boot(&self, logs: &Path) -> Result<()> {
+        let paths = [self.image(), self.dir.join("mounted"), self.boot()];
+        script::run(&mut script::in_mount_namespace(READ_BOOT, paths), &logs.join("read-boot.log"))
+    }
 }
 
 const DAMAGE: &str = include_str!("../tree/damage.sh");
 const LISTING: &str = include_str!("../tree/listing.sh");
+const READ_BOOT: &str = include_str!("../tree/read-boot.sh");
+
+/// The init that says when it was started.
+const STOPWATCH: &str = "prepare-root-stopwatch";
 
 /// Garden Linux's feature, in the workspace.
 const FEATURE: &str = "garden-linux/features/_ostree";
@@ -180,7 +191,12 @@ impl Builder<'_> {
             let mut command = Command::new("sh");
             command.args(["-c", layout::SIGNING_KEY, "sh"]).args([&key, &tree.join(layout::KEYS)]);
             script::run(&mut command, &logs.join("key.log"))?;
-            sealer = Some(seal::build(recipe.arch, self.workspace, logs)?);
+            sealer = Some(guest_program::build(seal::PROGRAM, recipe.arch, self.workspace, logs)?);
+        }
+        let update = recipe.update.map(|config| (config, place.join("update")));
+        if let Some((config, update)) = &update {
+            let making = step(&format!("making the update's initramfs ({})", recipe.generator));
+            self.progress.step(&making, || layout::update(&tree, recipe, config, update, logs))?;
         }
         // The package made it.
         if recipe.delivery == Delivery::Files {
@@ -199,6 +215,10 @@ impl Builder<'_> {
             }
             None => tree.clone(),
         };
+        if recipe.stopwatch {
+            let program = guest_program::build(STOPWATCH, recipe.arch, self.workspace, logs)?;
+            layout::set_stopwatch(&tree, &program)?;
+        }
         let (parts, boot) = (place.join("parts"), made.join("boot"));
         let root = parts.join("root.img");
         fs::create_dir(&parts)?;
@@ -216,6 +236,7 @@ impl Builder<'_> {
             command.env("HOTFIX", if recipe.hotfix { "yes" } else { "no" });
             command.env("IMAGE", recipe.image.name());
             command.env("NEWER", if recipe.newer { "yes" } else { "no" });
+            command.envs(update.iter().map(|(_, update)| ("UPDATE", update)));
             command.env("KEY", &key).envs(sealer.iter().map(|sealer| ("SEAL", sealer)));
             script::run(&mut foreign::runs(recipe.arch, command), &logs.join("disk.log"))
         })?;
@@ -292,7 +313,7 @@ fn assemble(storage: Storage, parts: &Path, disk: &Path, logs: &Path) -> Result<
     }
     let mut command = Command::new("sh");
     command.args(["-c", layout::ASSEMBLE, "sh"]).args([disk, parts]);
-    command.args(storage.partitions.iter().map(|partition| partition.name()));
+    command.args(storage.partitions.iter().map(|partition| partition.name())).envs(storage.variables());
     script::run(&mut command, &logs.join("assemble.log"))
 }
 

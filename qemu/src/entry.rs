@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 pub struct Entry {
     /// The kernel.
     pub kernel: PathBuf,
-    /// The initramfs.
-    pub initramfs: PathBuf,
+    /// The initramfs, if the system has one.
+    pub initramfs: Option<PathBuf>,
     /// The kernel command line.
     pub options: String,
 }
@@ -32,7 +32,7 @@ impl Entry {
         };
         Ok(Self {
             kernel: file(value("linux")?),
-            initramfs: file(value("initrd")?),
+            initramfs: value_of(text, "initrd").map(file),
             options: value("options")?.to_owned(),
         })
     }

@@ -1,9 +1,9 @@
 //! What is expected of a boot. Each expectation says of one outcome whether it holds.
 
-use crate::console::End;
+use crate::console::{self, End};
 use crate::machine::Bus;
 use crate::mounts::Mounts;
-use crate::qemu::Outcome;
+use crate::qemu::{self, Outcome};
 use crate::storage::Partition;
 use serde_json::Value;
 use std::fmt;
@@ -53,8 +53,13 @@ pub enum Expect {
     Forgotten(&'static str),
     /// What the first boot wrote in this directory, the second sees.
     Remembered(&'static str),
-    /// After both boots the disk is as it was before.
+    /// After all boots the disk is as it was before.
     DiskUntouched,
+    /// After all boots there is nothing new on the disk but in `/etc` and `/var`, nothing gone and nothing
+    /// changed.
+    NothingLeftBehind,
+    /// What is booted is the deployment that the first boot made, and not the one that it booted.
+    Updated,
     /// Exactly one mount is at this path.
     MountedOnce(&'static str),
     /// All of this partition, and only that, is mounted here.
@@ -91,6 +96,13 @@ pub enum Expect {
     ExitStatus(&'static str),
     /// The console shows this text.
     ConsoleShows(&'static str),
+    /// Some line of the console has all these words.
+    ConsoleRow(&'static [&'static str]),
+    /// The guest reported nothing and started anew, in an orderly way.
+    StartedAnew,
+    /// It did so no more than so many seconds after its first program was started, having shown this text
+    /// meanwhile.
+    ShownWithin(u32, &'static str),
     /// All that somebody at the console waited for showed in its turn, and the guest was switched off there.
     SwitchedOffByHand,
     /// `/sysroot` is the disk's root, not a deployment.
@@ -115,7 +127,7 @@ pub enum Expect {
     Has(&'static str),
     /// The system does not have this program.
     HasNot(&'static str),
-    /// Of two boots, this is expected of the first.
+    /// Of several boots, this is expected of the first.
     First(&'static Expect),
 }
 
@@ -124,10 +136,27 @@ type Check = Result<(), String>;
 /// A disk that was written to has hundreds of changes.
 const CHANGES_SHOWN: usize = 5;
 
+/// What the kernel says last before the machine starts anew, and at the end of its own strength.
+const RESTART: &str = "reboot: Restarting system";
+const PANIC: &str = "Kernel panic - not syncing";
+
 /// Where what our program says to systemd of the root's remounting is.
 const REMOUNT_DROP_IN: &str = "/run/systemd/system/systemd-remount-fs.service.d/";
 
 impl Expect {
+    /// Whether it is about what several boots of a disk have to do with each other.
+    pub fn compares(self) -> bool {
+        matches!(
+            self,
+            Self::Forgotten(_)
+                | Self::Remembered(_)
+                | Self::DiskUntouched
+                | Self::NothingLeftBehind
+                | Self::Updated
+                | Self::First(_)
+        )
+    }
+
     /// Whether it holds; if not, why.
     pub fn check(self, outcome: &Outcome) -> Check {
         let report = &outcome.report;
@@ -246,10 +275,22 @@ impl Expect {
             Self::DiskUntouched => {
                 let first = outcome.first.as_ref().ok_or("the disk was booted only once")?;
                 let changes = first.changes();
-                ensure(changes.is_empty(), || {
-                    let shown = changes[..changes.len().min(CHANGES_SHOWN)].join("; ");
-                    format!("{} changes: {shown}", changes.len())
-                })
+                ensure(changes.is_empty(), || shorten(&changes))
+            }
+            Self::NothingLeftBehind => {
+                let first = outcome.first.as_ref().ok_or("the disk was booted only once")?;
+                let mut changes = first.changes();
+                changes.retain(|change| !is_of_machine(change));
+                ensure(changes.is_empty(), || shorten(&changes))
+            }
+            Self::Updated => {
+                let first = outcome.first.as_ref().ok_or("the disk was booted only once")?;
+                let (stateroot, now) = booted(outcome)?;
+                let (_, before) = booted(&first.outcome)?;
+                ensure(now != before, || format!("{now} is booted, as before"))?;
+                let made = first.outcome.report.lines("status");
+                let line = format!("{stateroot} {now} (pending)");
+                ensure(made.iter().any(|made| made.trim() == line), || made.join("; "))
             }
             Self::MountedOnce(path) => {
                 let count = mounts(outcome)?.at(path).len();
@@ -341,8 +382,31 @@ impl Expect {
                 let found = report.line("unit").unwrap_or("unknown");
                 ensure(found == format!("ExecMainStatus={status}"), || found.to_owned())
             }
-            Self::ConsoleShows(text) => {
-                ensure(outcome.console.contains(text), || format!("the console does not show '{text}'"))
+            Self::ConsoleShows(text) => ensure(console::shows(&outcome.console, text), || {
+                format!("the console does not show '{text}'")
+            }),
+            Self::ConsoleRow(words) => {
+                let has =
+                    |line: &str| words.iter().all(|word| line.split_whitespace().any(|one| one == *word));
+                ensure(console::of_programs(&outcome.console).lines().any(has), || {
+                    format!("no line of the console has all of: {}", words.join(" "))
+                })
+            }
+            Self::StartedAnew => {
+                ensure(!outcome.report.is_complete(), || "the guest reported".into())?;
+                ensure(outcome.end == End::PowerOff, || outcome.complete().err().unwrap_or_default())?;
+                ensure(!outcome.console.contains(PANIC), || "the kernel panicked".into())?;
+                ensure(outcome.console.contains(RESTART), || format!("the console does not show '{RESTART}'"))
+            }
+            Self::ShownWithin(seconds, text) => {
+                let console = &outcome.console;
+                let started = console.find(qemu::INIT_RUNS).ok_or("the kernel started no program")?;
+                let ended = console.rfind(RESTART).ok_or("the guest did not start anew")?;
+                let shown = console.get(started..ended).is_some_and(|between| console::shows(between, text));
+                ensure(shown, || format!("the console does not show '{text}' in between"))?;
+                let time = |at| qemu::kernel_time(console, at).ok_or("a line of the kernel has no time");
+                let took = time(ended)? - time(started)?;
+                ensure(took <= f64::from(seconds), || format!("that took {took:.1} s"))
             }
             Self::SwitchedOffByHand => {
                 ensure(outcome.end == End::PowerOff, || outcome.complete().err().unwrap_or_default())
@@ -429,7 +493,7 @@ impl fmt::Display for Expect {
             }
             write!(f, "{}", letter.to_ascii_lowercase())?;
         }
-        let about = about.trim_end_matches(')').replace('"', "");
+        let about = about.trim_end_matches(')').replace(['"', '[', ']'], "");
         if about.is_empty() { Ok(()) } else { write!(f, "({about})") }
     }
 }
@@ -470,6 +534,23 @@ fn has(outcome: &Outcome, path: &str) -> bool {
     outcome.report.lines("present").iter().any(|line| line == path)
 }
 
+/// A list of changes, for one line.
+fn shorten(changes: &[String]) -> String {
+    let shown = changes[..changes.len().min(CHANGES_SHOWN)].join("; ");
+    format!("{} changes: {shown}", changes.len())
+}
+
+/// Whether a change is one that a machine makes all day, in the `/etc` of its deployment or in `/var`.
+fn is_of_machine(change: &str) -> bool {
+    let Some((_, path)) = change.split_once(" ostree/deploy/debian/") else { return false };
+    let mut parts = path.split('/');
+    match parts.next() {
+        Some("var") => true,
+        Some("deploy") => parts.nth(1).is_some_and(|name| name.trim_end() == "etc"),
+        _ => false,
+    }
+}
+
 /// Whether the second boot saw what the first wrote in this directory.
 fn remembered(outcome: &Outcome, path: &str) -> Result<bool, String> {
     let first = outcome.first.as_ref().ok_or("the disk was booted only once")?;
@@ -493,7 +574,7 @@ mod tests {
     use super::Expect;
     use crate::console::End;
     use crate::machine::Bus;
-    use crate::qemu::Outcome;
+    use crate::qemu::{First, Outcome};
     use crate::report::Report;
     use crate::storage::Partition;
     use std::path::PathBuf;
@@ -504,15 +585,92 @@ mod tests {
         mountinfo\t24 1 8:2 / /sysroot rw - ext4 /dev/sda2 rw\n\
         mountinfo\t25 1 8:1 / /var rw - ext4 /dev/sda1 rw\n";
 
-    fn holds(expect: Expect, report: &str) -> bool {
-        let outcome = Outcome {
+    fn outcome(report: &str, console: &str) -> Outcome {
+        Outcome {
             end: End::PowerOff,
             report: Report::parse(report),
-            console: String::new(),
+            console: console.to_owned(),
             console_log: PathBuf::new(),
             first: None,
+        }
+    }
+
+    fn holds(expect: Expect, report: &str) -> bool {
+        expect.check(&outcome(report, "")).is_ok()
+    }
+
+    fn shows(expect: Expect, console: &str) -> bool {
+        expect.check(&outcome("", console)).is_ok()
+    }
+
+    /// Whether it holds of the second of two boots with these reports and listings.
+    fn holds_after(expect: Expect, reports: [&str; 2], listings: [&str; 2]) -> bool {
+        let [first, last] = reports.map(|report| outcome(report, ""));
+        let [disk_before, disk_after] = listings.map(str::to_owned);
+        let first = First { outcome: first, between: Vec::new(), disk_before, disk_after };
+        expect.check(&Outcome { first: Some(Box::new(first)), ..last }).is_ok()
+    }
+
+    /// What a console shows when process 1 gives up.
+    const GIVEN_UP: &str = "[    4.25] Run /init as init process\r\n\
+        ostree-prepare-root: find the root device LABEL=x\r\n\
+        vda   2.0 GiB  ext4  prepare-root\r\n\
+        [   15.5] reboot: Restarting system\r\n[   15.6] reboot: machine restart\r\n";
+
+    #[test]
+    fn an_explanation_has_its_time() {
+        assert!(shows(Expect::StartedAnew, GIVEN_UP));
+        assert!(shows(Expect::ShownWithin(12, "LABEL=x"), GIVEN_UP));
+        assert!(!shows(Expect::ShownWithin(11, "LABEL=x"), GIVEN_UP));
+        // The kernel comes in between.
+        let interrupted = GIVEN_UP.replace("LABEL=x", "LAB[    5.123456] clocksource: tsc\r\nEL=x");
+        assert!(shows(Expect::ShownWithin(12, "LABEL=x"), &interrupted));
+        assert!(shows(Expect::ConsoleShows("device LABEL=x"), &interrupted));
+        // Not in between.
+        assert!(!shows(Expect::ShownWithin(12, "machine restart"), GIVEN_UP));
+        assert!(!shows(Expect::ShownWithin(12, "Run /init"), GIVEN_UP));
+        assert!(!shows(Expect::ShownWithin(12, "LABEL=x"), &GIVEN_UP.replace("15.5", "x")));
+        assert!(!shows(Expect::ShownWithin(12, "LABEL=x"), &GIVEN_UP.replace("Restarting", "")));
+        let panic = format!("{GIVEN_UP}[   15.7] Kernel panic - not syncing: Attempted to kill init!\r\n");
+        assert!(!shows(Expect::StartedAnew, &panic));
+        assert!(!shows(Expect::StartedAnew, ""));
+        assert!(Expect::StartedAnew.check(&outcome("end\n", GIVEN_UP)).is_err());
+    }
+
+    #[test]
+    fn the_words_of_a_row_are_whole_and_in_one_line() {
+        assert!(shows(Expect::ConsoleRow(&["vda", "ext4", "prepare-root"]), GIVEN_UP));
+        assert!(!shows(Expect::ConsoleRow(&["vda", "LABEL=x"]), GIVEN_UP));
+        assert!(!shows(Expect::ConsoleRow(&["vda", "root"]), GIVEN_UP));
+        let interrupted = GIVEN_UP.replace("ext4  ", "ext[    5.123456] clocksource: tsc\r\n4  ");
+        assert!(shows(Expect::ConsoleRow(&["vda", "ext4", "prepare-root"]), &interrupted));
+    }
+
+    #[test]
+    fn what_a_boot_leaves_is_seen() {
+        let before = "drwxr-xr-x 0:0 ./ostree \ndrwxr-xr-x 0:0 ostree/deploy/debian/deploy/ab.0/etc \n";
+        let left = |line: &str| {
+            let after = format!("{before}{line}\n");
+            !holds_after(Expect::NothingLeftBehind, ["", ""], [before, &after])
         };
-        expect.check(&outcome).is_ok()
+        assert!(left("drwxr-xr-x 0:0 ./run "));
+        assert!(left("drwxr-xr-x 0:0 ostree/deploy/debian/deploy/ab.0/old-root "));
+        assert!(left("drwxr-xr-x 0:0 ostree/deploy/debian/deploy/ab.0/run/etc "));
+        assert!(left("drwxr-xr-x 0:0 ostree/deploy/debian/old "));
+        assert!(!left("01ab  ostree/deploy/debian/deploy/ab.0/etc/machine-id"));
+        assert!(!left("drwxr-xr-x 0:0 ostree/deploy/debian/var/log "));
+        assert!(!holds_after(Expect::NothingLeftBehind, ["", ""], [before, ""]));
+        assert!(!holds(Expect::NothingLeftBehind, ""));
+    }
+
+    #[test]
+    fn an_update_is_what_the_first_boot_made() {
+        let first = "status\t  debian 2.0 (pending)\nstatus\t* debian 1.0\n";
+        let updated = |last: &str| holds_after(Expect::Updated, [first, last], ["", ""]);
+        assert!(updated("status\t* debian 2.0\nstatus\t  debian 1.0 (rollback)\n"));
+        assert!(!updated(first));
+        assert!(!updated("status\t* debian 3.0\n"));
+        assert!(!updated(""));
     }
 
     #[test]
@@ -587,6 +745,8 @@ mod tests {
         assert_eq!(Expect::NoFailedUnits.to_string(), "no-failed-units");
         assert_eq!(Expect::MountedOnce("/var").to_string(), "mounted-once(/var)");
         assert_eq!(Expect::Mode("/", "755").to_string(), "mode(/, 755)");
+        assert_eq!(Expect::ShownWithin(15, "LABEL=x").to_string(), "shown-within(15, LABEL=x)");
+        assert_eq!(Expect::ConsoleRow(&["vda", "ext4"]).to_string(), "console-row(vda, ext4)");
         assert_eq!(Expect::First(&Expect::Emergency).to_string(), "first-boot/emergency");
     }
 }

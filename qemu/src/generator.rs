@@ -1,5 +1,6 @@
 //! The programs that make an initramfs.
 
+use crate::machine::Bus;
 use anyhow::{Result, bail};
 use std::fmt;
 
@@ -12,11 +13,19 @@ pub enum Generator {
     DracutShell,
     /// Debian's initramfs-tools.
     InitramfsTools,
+    /// prepare-root-mkinitrd: our program is all there is.
+    Solo,
+    /// No initramfs. The kernel mounts the disk, and starts our program from it.
+    None,
 }
 
 impl Generator {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Dracut, Self::DracutShell, Self::InitramfsTools];
+    pub const ALL: [Self; 5] =
+        [Self::Dracut, Self::DracutShell, Self::InitramfsTools, Self::Solo, Self::None];
+
+    /// Those of others, which our program has to fit into.
+    pub const OTHERS: [Self; 3] = [Self::Dracut, Self::DracutShell, Self::InitramfsTools];
 
     /// Its name on the command line and in the scripts.
     pub fn name(self) -> &'static str {
@@ -24,6 +33,8 @@ impl Generator {
             Self::Dracut => "dracut",
             Self::DracutShell => "dracut-shell",
             Self::InitramfsTools => "initramfs-tools",
+            Self::Solo => "solo",
+            Self::None => "no-initramfs",
         }
     }
 
@@ -31,7 +42,10 @@ impl Generator {
     pub fn parse(name: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|generator| generator.name() == name) {
             Some(generator) => Ok(generator),
-            None => bail!("unknown generator '{name}': dracut, dracut-shell and initramfs-tools are known"),
+            None => {
+                let known = Self::ALL.map(Self::name).join(", ");
+                bail!("unknown generator '{name}': {known} are known")
+            }
         }
     }
 
@@ -44,7 +58,16 @@ impl Generator {
             Self::Dracut => &["ostree-boot", "dracut"],
             // Since Debian 14 switch_root is in a package of its own; systemd has another way.
             Self::DracutShell => &["ostree-boot", "dracut", "util-linux-extra"],
-            Self::InitramfsTools => &["ostree-boot", "initramfs-tools"],
+            // Debian's kernel wants a generator, whoever makes the initramfs in the end.
+            Self::InitramfsTools | Self::Solo | Self::None => &["ostree-boot", "initramfs-tools"],
+        }
+    }
+
+    /// What the disk hangs on where nobody chose: what the kernel can read all alone, if it has to.
+    pub fn bus(self) -> Bus {
+        match self {
+            Self::None => Bus::Nvme,
+            _ => Bus::VirtioBlk,
         }
     }
 

@@ -1,10 +1,12 @@
 //! From a plain Debian tree to one that OSTree can deploy, with an initramfs in it.
 
 use crate::foreign;
+use crate::generator::Generator;
 use crate::product::Program;
 use crate::recipe::{Delivery, File, Recipe};
 use crate::script;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -40,12 +42,19 @@ pub const SIGNING_KEY: &str = include_str!("../tree/key.sh");
 pub const SCRIPTS: [&str; 11] =
     [PACKAGE, KERNEL, ADAPT, INITRAMFS, SIGNING_KEY, DISK, PLAIN, ESP, ASSEMBLE, GARDEN_LINUX, SEED];
 
+/// Where the configuration is.
+pub const CONFIG: &str = "etc/ostree/prepare-root.conf";
+
+/// Where the init is that says when it was started.
+pub const STOPWATCH: &str = "/usr/lib/prepare-root-check/stopwatch";
+
+const WITNESS: &str = "usr/lib/prepare-root-check/witness";
 const CHECK_UNIT: &str = "usr/lib/systemd/system/prepare-root-check.service";
 const CHECK_WANTED: &str = "usr/lib/systemd/system/multi-user.target.wants/prepare-root-check.service";
 
 /// The files that make the guest report.
 pub const GUEST_FILES: [File; 4] = [
-    ("usr/lib/prepare-root-check/witness", include_str!("../guest/witness")),
+    (WITNESS, include_str!("../guest/witness")),
     ("usr/lib/prepare-root-check/check.sh", include_str!("../guest/check.sh")),
     (CHECK_UNIT, include_str!("../guest/check.service")),
     ("usr/lib/tmpfiles.d/prepare-root-check.conf", include_str!("../guest/tmpfiles.conf")),
@@ -90,7 +99,7 @@ pub fn add_files(tree: &Path, recipe: &Recipe, product: Option<&Path>, logs: &Pa
         script::run(&mut command, &logs.join("copy.log"))?;
     }
     if let Some(config) = recipe.config {
-        write(&tree.join("etc/ostree/prepare-root.conf"), config, 0o644)?;
+        write(&tree.join(CONFIG), config, 0o644)?;
     }
     for (path, text) in recipe.files {
         write(&tree.join(path), text, 0o644)?;
@@ -115,9 +124,18 @@ pub fn install_package(tree: &Path, recipe: &Recipe, folder: &Path, logs: &Path)
 pub fn initramfs(tree: &Path, recipe: &Recipe, logs: &Path) -> Result<()> {
     let mut command = script::in_mount_namespace(INITRAMFS, [tree]);
     command.arg(recipe.generator.name());
-    // Ours must come in by its own configuration, as it will on a user's machine.
-    if recipe.program == Program::Libostree {
-        command.args(["--add", "ostree"]);
+    match (recipe.program, recipe.generator) {
+        (Program::Ours, _) => {}
+        // Ours must come in by its own configuration, as it will on a user's machine.
+        (Program::Libostree, Generator::Dracut | Generator::DracutShell | Generator::InitramfsTools) => {
+            command.args(["--add", "ostree"]);
+        }
+        (Program::Libostree, Generator::Solo | Generator::None) => {
+            bail!("libostree's program in Debian is no process 1: use --program ours")
+        }
+    }
+    if let Some(modules) = recipe.modules {
+        command.args(["--modules", modules]);
     }
     if foreign::is_foreign(recipe.arch) {
         // dracut's own choice, level 15, takes most of a minute when it is emulated.
@@ -125,6 +143,41 @@ pub fn initramfs(tree: &Path, recipe: &Recipe, logs: &Path) -> Result<()> {
     }
     script::run(&mut foreign::runs(recipe.arch, command), &logs.join("initramfs.log"))
         .context("make the initramfs")
+}
+
+/// Makes what the recipe's update has and its tree has not, in a new directory: a configuration, an initramfs
+/// with it, and another witness. The tree has no initramfs yet, before or after.
+pub fn update(tree: &Path, recipe: &Recipe, config: &str, update: &Path, logs: &Path) -> Result<()> {
+    write(&tree.join(CONFIG), config, 0o644)?;
+    initramfs(tree, recipe, logs)?;
+    let image = PathBuf::from("usr/lib/modules").join(release(tree)?).join("initramfs.img");
+    for (from, to) in [(&image, &image), (&CONFIG.into(), &Path::new("usr").join(CONFIG))] {
+        let (from, to) = (tree.join(from), update.join(to));
+        fs::create_dir_all(to.parent().context("a file is in a directory")?)?;
+        fs::rename(&from, &to).with_context(|| format!("rename {}", from.display()))?;
+    }
+    write(&update.join(WITNESS), "updated\n", 0o644)?;
+    recipe.config.map_or(Ok(()), |config| write(&tree.join(CONFIG), config, 0o644))
+}
+
+/// The kernel's release.
+fn release(tree: &Path) -> Result<OsString> {
+    let modules = tree.join("usr/lib/modules");
+    let entries = fs::read_dir(&modules).with_context(|| format!("list {}", modules.display()))?;
+    let mut names =
+        entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<Vec<_>, _>>()?;
+    ensure!(names.len() == 1, "{} has {} kernels", modules.display(), names.len());
+    names.pop().context("there is one")
+}
+
+/// Puts the stopwatch in the place of init.
+pub fn set_stopwatch(tree: &Path, program: &Path) -> Result<()> {
+    let (place, init) = (tree.join(STOPWATCH.trim_start_matches('/')), tree.join("usr/sbin/init"));
+    fs::copy(program, &place).with_context(|| format!("write {}", place.display()))?;
+    fs::remove_file(&init).with_context(|| format!("remove {}", init.display()))?;
+    // Somebody in an initramfs looks whether it is there: no absolute link.
+    symlink(Path::new("../..").join(STOPWATCH.trim_start_matches('/')), &init)
+        .context("link init to the stopwatch")
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<()> {

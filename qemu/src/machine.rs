@@ -114,6 +114,16 @@ impl Arch {
 }
 
 impl Bus {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VirtioBlk => "virtio-blk",
+            Self::VirtioScsi => "virtio-scsi",
+            Self::Ahci => "AHCI",
+            Self::Nvme => "NVMe",
+        }
+    }
+
     /// The kernel's subsystems between a disk and the machine, as `lsblk` prints them.
     pub fn subsystems(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ mod accel;
 mod archive;
 mod bare;
 mod base;
+mod benchmark;
 mod cache;
 mod command;
 mod console;
@@ -16,6 +17,7 @@ mod entry;
 mod expect;
 mod foreign;
 mod generator;
+mod guest_program;
 mod kernel;
 mod layout;
 mod machine;
@@ -30,6 +32,7 @@ mod report;
 mod scenario;
 mod script;
 mod seal;
+mod solo;
 mod storage;
 mod suite;
 mod summary;
@@ -45,6 +48,7 @@ use cache::Cache;
 use command::{Command, Invocation};
 use disk::Builder;
 use generator::Generator;
+use machine::Machine;
 use product::{Product, Program};
 use progress::Progress;
 use qemu::Boot;
@@ -84,6 +88,7 @@ fn run() -> Result<bool> {
             return boot(&recipe, console, limit);
         }
         Command::Initramfs => return initramfs(),
+        Command::BootTimes => return benchmark::run(&Workshop::open(Program::Ours)?, workspace()?, limit),
         Command::Namespaces(selection) => {
             return namespaces::run(&Workshop::open(Program::Ours)?, workspace()?, selection);
         }
@@ -114,7 +119,8 @@ fn boot(recipe: &Recipe, live: bool, limit: Duration) -> Result<bool> {
     let Workshop { cache, progress, accel, .. } = &workshop;
     let logs = cache.logs(&format!("boot-{}", recipe.suite))?;
     let disk = workshop.builder()?.disk(recipe, false, &logs)?;
-    let boot = Boot { live, ..Boot::new(*accel, limit, &logs) };
+    let machine = Machine { bus: recipe.generator.bus() };
+    let boot = Boot { live, machine, ..Boot::new(*accel, limit, &logs) };
     let outcome = progress.step(&format!("{}: booting", recipe.suite), || boot.run(&disk))?;
     if let Err(fate) = outcome.complete() {
         eprint!("{}", script::tail(&outcome.console_log)?);
@@ -170,19 +176,27 @@ impl Workshop {
     }
 }
 
-/// Runs dracut/test.sh and initramfs-tools/test.sh, which print their own results, on the trees that disks are
-/// made from.
+/// Runs dracut/test.sh, initramfs-tools/test.sh and mkinitrd/test.sh, which print their own results, on the trees
+/// that disks are made from.
 fn initramfs() -> Result<bool> {
     let workshop = Workshop::open(Program::Ours)?;
     let mut passed = true;
     for suite in [Suite::Trixie, Suite::Forky] {
         for generator in [Generator::Dracut, Generator::InitramfsTools] {
-            let script = workspace()?.join(format!("{generator}/test.sh"));
             let logs = workshop.cache.logs(&format!("{generator}-{suite}"))?;
             let (_place, tree) = workshop.builder()?.tree(&Recipe::new(suite).generator(generator), &logs)?;
-            let mut command = process::Command::new(&script);
-            command.arg(&tree).args(workshop.product.as_ref().map(Product::program));
-            passed &= command.status().with_context(|| format!("run {}", script.display()))?.success();
+            let mut test = |script: &str, options: &[&str]| {
+                let script = workspace()?.join(script);
+                let mut command = process::Command::new(&script);
+                command.args(options).arg(&tree).args(workshop.product.as_ref().map(Product::program));
+                passed &= command.status().with_context(|| format!("run {}", script.display()))?.success();
+                anyhow::Ok(())
+            };
+            test(&format!("{generator}/test.sh"), &[])?;
+            if generator == Generator::InitramfsTools {
+                // For the tree's kernel.
+                test("mkinitrd/test.sh", &["--tree"])?;
+            }
         }
     }
     Ok(passed)

@@ -4,9 +4,11 @@ use crate::console::Exchange;
 use crate::expect::Expect::{self, *};
 use crate::generator::Generator;
 use crate::kernel::Kernel;
+use crate::layout::CONFIG;
 use crate::machine::{Arch, Bus, Machine};
 use crate::recipe::{Delivery, File, Image, Recipe};
-use crate::scenario::{self, Boots, CONFIG, EMERGENCY, Scenario};
+use crate::scenario::{self, Boots, EMERGENCY, Scenario};
+use crate::solo;
 use crate::storage::{self, Container, Filesystem, Storage};
 use crate::suite::Suite::{self, Forky, Trixie};
 use crate::uefi;
@@ -40,7 +42,8 @@ pub struct Cell {
     pub impossible: bool,
 }
 
-const READONLY_CONFIG: &str = "[sysroot]\nreadonly = true\n";
+/// Wants the disk read-only.
+pub const READONLY_CONFIG: &str = "[sysroot]\nreadonly = true\n";
 /// Wants an image.
 pub const COMPOSEFS_CONFIG: &str = "[composefs]\nenabled = yes\n";
 /// Wants the files of the image verified.
@@ -64,7 +67,8 @@ const FORKY_UNITS: &[Expect] = &[
     MountedBySystemd("boot.mount"),
 ];
 
-const READONLY: &[Expect] = &[NotWritable("/sysroot"), MountedReadOnly("/sysroot"), NotWritable("/")];
+/// Whoever wants it.
+pub const READONLY: &[Expect] = &[NotWritable("/sysroot"), MountedReadOnly("/sysroot"), NotWritable("/")];
 
 const TRANSIENT: &[Expect] = &[
     BootedTrue("root.transient"),
@@ -155,7 +159,7 @@ fn units(suite: Suite) -> &'static [Expect] {
     }
 }
 
-/// Those of {suites} x {generators} x {modes} that `make test` boots: every suite, generator and mode, and
+/// Those of {suites} x {generators of others} x {modes} that `make test` boots: every suite, generator and mode, and
 /// the pairs that are most used.
 const CORE: [&str; 9] = [
     "trixie-dracut-bind",
@@ -172,6 +176,7 @@ const CORE: [&str; 9] = [
 /// All cells.
 pub fn cells() -> Vec<Scenario> {
     let mut cells = product();
+    cells.extend(solo::cells());
     cells.extend(variants());
     cells.extend(uefi::cells());
     cells
@@ -191,11 +196,11 @@ pub fn select(texts: &[String]) -> Result<Vec<Scenario>> {
     Ok(cells)
 }
 
-/// Every suite with every generator in every mode.
+/// Every suite with every generator of others in every mode.
 fn product() -> Vec<Scenario> {
     let mut cells = Vec::new();
     for suite in [Trixie, Forky] {
-        for generator in Generator::ALL {
+        for generator in Generator::OTHERS {
             for mode in Mode::ALL {
                 let name = format!("{suite}-{generator}-{}", mode.name());
                 let about = format!("{} on {suite}, initramfs by {generator}", mode.name());

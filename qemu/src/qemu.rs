@@ -35,6 +35,8 @@ pub struct Boot<'a> {
     pub dialogue: &'static [Exchange],
     /// The machine.
     pub machine: Machine,
+    /// An initramfs in place of the one that the boot entry names.
+    pub initramfs: Option<&'a Path>,
     /// Files that are put over the initramfs.
     pub archive: &'a [File],
     /// Whether what the guest writes to the disk stays there.
@@ -53,15 +55,17 @@ pub struct Outcome {
     pub console: String,
     /// Where the console's log is.
     pub console_log: PathBuf,
-    /// Of two boots of one disk, what came of the first.
+    /// Of several boots of one disk, what came of the first.
     pub first: Option<Box<First>>,
 }
 
-/// The first of two boots of one disk.
+/// The first of several boots of one disk.
 pub struct First {
     /// What came of it.
     pub outcome: Outcome,
-    /// What was on the disk before both boots.
+    /// What came of those between it and the last.
+    pub between: Vec<Outcome>,
+    /// What was on the disk before all boots.
     pub disk_before: String,
     /// What was on it after.
     pub disk_after: String,
@@ -105,6 +109,13 @@ impl Outcome {
     }
 }
 
+/// The kernel's time, in seconds, of the line of a console that has the byte at this index.
+pub fn kernel_time(console: &str, index: usize) -> Option<f64> {
+    let start = console.get(..index)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let (time, _) = console.get(start..)?.trim_start().strip_prefix('[')?.split_once(']')?;
+    time.trim().parse().ok()
+}
+
 /// How often a guest is booted whose kernel the emulator kills or stops.
 pub const TRIES: usize = 3;
 
@@ -115,11 +126,14 @@ pub fn died_of_patching(accel: Accel, console: &str) -> bool {
     matches!(accel, Accel::Tcg) && console.contains("] Oops: int3: ")
 }
 
+/// How the line ends with which the kernel starts the first program: `/init`, or what `init=` names.
+pub const INIT_RUNS: &str = " as init process";
+
 /// Whether the guest's kernel died of that, or stood still, before it ran any program. (One of 100 boots
 /// stood still at one second, with Linux 7.2.)
 fn ended_by_emulation(accel: Accel, console: &str, end: End) -> bool {
     let stood_still = matches!(accel, Accel::Tcg) && end == End::TimeLimit;
-    (died_of_patching(accel, console) || stood_still) && !console.contains("] Run /init as init process")
+    (died_of_patching(accel, console) || stood_still) && !console.contains(INIT_RUNS)
 }
 
 /// How many processors a guest has that boots. An emulated one boots with two in 49 s of this host's time and with
@@ -134,9 +148,19 @@ fn processors(accel: Accel) -> usize {
 impl<'a> Boot<'a> {
     /// As the entry says; nobody looks on, nothing stays.
     pub fn new(accel: Accel, limit: Duration, logs: &'a Path) -> Self {
-        let (live, keep, edit, argument, dialogue, archive) = (false, false, None, None, &[], &[]);
-        let machine = Machine::VIRTUAL;
-        Self { accel, limit, live, edit, argument, dialogue, machine, archive, keep, logs }
+        Self {
+            accel,
+            limit,
+            live: false,
+            edit: None,
+            argument: None,
+            dialogue: &[],
+            machine: Machine::VIRTUAL,
+            initramfs: None,
+            archive: &[],
+            keep: false,
+            logs,
+        }
     }
 
     /// Boots the entry of a disk.
@@ -158,7 +182,10 @@ impl<'a> Boot<'a> {
         match disk.firmware {
             Firmware::None => self.add_kernel(disk, &mut command)?,
             Firmware::Uefi => {
-                let untouched = self.edit.is_none() && self.argument.is_none() && self.archive.is_empty();
+                let untouched = self.edit.is_none()
+                    && self.argument.is_none()
+                    && self.initramfs.is_none()
+                    && self.archive.is_empty();
                 ensure!(
                     untouched,
                     "command line and initramfs are read from the disk: put it into the recipe"
@@ -212,16 +239,18 @@ impl<'a> Boot<'a> {
         let words = entry.options.split(' ');
         let words = words.map(|word| self.edit.map_or_else(|| word.to_owned(), |edit| edit(word)));
         let words: Vec<_> = words.chain(self.argument.map(str::to_owned)).collect();
-        let initramfs = match self.archive {
-            [] => entry.initramfs,
-            files => {
+        command.arg("-kernel").arg(&entry.kernel).args(["-append", &words.join(" ")]);
+        let initramfs = self.initramfs.map(Path::to_owned).or(entry.initramfs);
+        let initramfs = match (initramfs, self.archive) {
+            (initramfs, []) => initramfs,
+            (None, _) => bail!("there is no initramfs that files could be put over"),
+            (Some(initramfs), files) => {
                 let extended = self.logs.join("initramfs.img");
-                archive::extend(&entry.initramfs, files, &extended)?;
-                extended
+                archive::extend(&initramfs, files, &extended)?;
+                Some(extended)
             }
         };
-        command.arg("-kernel").arg(&entry.kernel).arg("-initrd").arg(&initramfs);
-        command.args(["-append", &words.join(" ")]);
+        command.args(initramfs.iter().flat_map(|initramfs| ["-initrd".as_ref(), initramfs.as_os_str()]));
         Ok(())
     }
 }

@@ -14,6 +14,9 @@ use crate::workbench;
 use anyhow::Result;
 use std::path::Path;
 
+/// The init that says when it was started; part of the key of a disk.
+const STOPWATCH: &str = include_str!("bin/prepare-root-stopwatch.rs");
+
 /// A file that a recipe adds.
 pub type File = (&'static str, &'static str);
 
@@ -44,6 +47,10 @@ pub enum Damage {
     UnsealedImage,
     /// The commit's signatures are gone.
     NoSignature,
+    /// The root's file system cannot be recognised: its magic number is gone.
+    Superblock,
+    /// An encrypted volume in place of the root's file system.
+    Encrypted,
 }
 
 /// How our files come into a system.
@@ -98,6 +105,12 @@ pub struct Recipe {
     pub damage: Option<Damage>,
     /// What cloud-init finds on a second disk, its user-data.
     pub seed: Option<&'static str>,
+    /// The modules that `prepare-root-mkinitrd` is asked for, if not its own choice.
+    pub modules: Option<&'static str>,
+    /// An update that waits in a repository on the disk, with another witness: its configuration.
+    pub update: Option<&'static str>,
+    /// Whether its init is only a program that says when it was started.
+    pub stopwatch: bool,
 }
 
 impl Image {
@@ -132,6 +145,8 @@ impl Damage {
             Self::OtherImage => "other-image",
             Self::UnsealedImage => "unsealed-image",
             Self::NoSignature => "no-signature",
+            Self::Superblock => "superblock",
+            Self::Encrypted => "encrypted",
         }
     }
 }
@@ -165,6 +180,9 @@ impl Recipe {
             plain: false,
             damage: None,
             seed: None,
+            modules: None,
+            update: None,
+            stopwatch: false,
         }
     }
 
@@ -186,9 +204,35 @@ impl Recipe {
         Self { arch, ..self }.replace_karg(&old, &console(arch))
     }
 
-    /// With another maker of its initramfs.
+    /// With another maker of its initramfs. Where there is none, nobody but the kernel finds the root.
     pub fn generator(self, generator: Generator) -> Self {
-        Self { generator, ..self }
+        let recipe = Self { generator, ..self };
+        match generator {
+            Generator::None => recipe.root("/dev/nvme0n1").karg("rootwait"),
+            _ => recipe,
+        }
+    }
+
+    /// With the root found by this.
+    pub fn root(mut self, device: &str) -> Self {
+        self.kargs.retain(|karg| !karg.starts_with("root="));
+        self.kargs.insert(0, format!("root={device}"));
+        self
+    }
+
+    /// With an initramfs of these modules.
+    pub fn modules(self, modules: &'static str) -> Self {
+        Self { modules: Some(modules), ..self }
+    }
+
+    /// With an update that has this configuration.
+    pub fn update(self, config: &'static str) -> Self {
+        Self { update: Some(config), ..self }
+    }
+
+    /// With the stopwatch for an init.
+    pub fn stopwatch(self) -> Self {
+        Self { stopwatch: true, ..self }
     }
 
     /// With user-data for cloud-init on a second disk.
@@ -303,6 +347,8 @@ impl Recipe {
             key = key.with("karg", karg);
         }
         key = key.with("delivery", self.delivery.name()).with("seed", self.seed.unwrap_or("none"));
+        key = key.with("modules", self.modules.unwrap_or("default"));
+        key = key.with("update", self.update.unwrap_or("none"));
         for (name, value) in self.storage.variables() {
             key = key.with(name, value);
         }
@@ -325,6 +371,9 @@ impl Recipe {
         if self.image == Image::Signed {
             key = key.with("seal", seal::SOURCE);
         }
+        if self.stopwatch {
+            key = key.with("stopwatch", STOPWATCH);
+        }
         if let Some(container) = self.storage.container {
             key = key.with("container", container.task());
         }
@@ -345,5 +394,14 @@ mod tests {
         let amd64 = Recipe::new(Suite::Trixie);
         assert!(consoles(amd64.clone()).eq(["console=ttyS0"]));
         assert!(consoles(amd64.arch(Arch::Arm64)).eq(["console=ttyAMA0"]));
+    }
+
+    #[test]
+    fn there_is_one_root() {
+        let roots = |recipe: Recipe| recipe.kargs.into_iter().filter(|karg| karg.starts_with("root="));
+        let recipe = Recipe::new(Suite::Trixie);
+        assert!(roots(recipe.clone()).eq(["root=LABEL=prepare-root"]));
+        assert!(roots(recipe.clone().generator(Generator::None)).eq(["root=/dev/nvme0n1"]));
+        assert!(roots(recipe.root("/dev/vda").root("LABEL=x")).eq(["root=LABEL=x"]));
     }
 }

@@ -3,12 +3,13 @@
 use crate::console::Exchange;
 use crate::expect::Expect::{self, *};
 use crate::generator::Generator;
-use crate::layout;
+use crate::layout::{self, CONFIG};
 use crate::machine::Machine;
 use crate::matrix::{self, COMPOSEFS_CONFIG, Cell, SIGNED_CONFIG, VERITY_CONFIG};
 use crate::product::Program;
 use crate::qemu::Edit;
 use crate::recipe::{Damage, File, Image, Recipe};
+use crate::solo;
 use crate::suite::Suite::{self, Forky, Trixie};
 
 /// One boot and what it must show.
@@ -31,13 +32,13 @@ pub struct Scenario {
     pub archive: &'static [File],
     /// What is typed on the console.
     pub dialogue: &'static [Exchange],
-    /// How often the disk is booted; the last boot is judged.
+    /// How often the disk is booted. Unless they say otherwise, the last boot is judged.
     pub boots: Boots,
     /// Lists of assertions, one after the other.
     pub expect: Vec<&'static [Expect]>,
 }
 
-/// How often a disk is booted.
+/// How often a disk is booted. What a boot leaves on the disk, the next one finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Boots {
     /// Once.
@@ -46,6 +47,21 @@ pub enum Boots {
     Twice,
     /// Twice, the second time with the kernel argument that the first suggested.
     AsSuggested,
+    /// Twice, the second time with the boot entry that the first wrote.
+    Updated,
+    /// Once, and once more after each of so many reboots; every boot is judged.
+    Rebooted(usize),
+}
+
+impl Boots {
+    /// How many boots that are.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Once => 1,
+            Self::Twice | Self::AsSuggested | Self::Updated => 2,
+            Self::Rebooted(times) => times + 1,
+        }
+    }
 }
 
 impl Scenario {
@@ -204,9 +220,6 @@ const OLDER: &[Expect] = &[OurLog, Witness("genuine")];
 const LOCKED_CONFIG: &str = "[overrides]\nkernel-arguments = safe\n";
 const FALLBACK_CONFIG: &str = "[recovery]\nfallback = same-kernel\n";
 
-/// Where the configuration is.
-pub const CONFIG: &str = "etc/ostree/prepare-root.conf";
-
 /// The first test vector of RFC 8032: a good key, and not ours.
 const WRONG_KEY: File = (layout::KEYS, "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n");
 
@@ -230,6 +243,7 @@ pub fn always(recipe: &Recipe) -> impl Iterator<Item = Expect> {
 pub fn all() -> Vec<Scenario> {
     let mut all = matrix::cells();
     all.extend(others());
+    all.extend(solo::failures());
     all
 }
 
@@ -524,7 +538,7 @@ fn stopping(word: &str) -> String {
 }
 
 /// With `panic=`, initramfs-tools starts no shell.
-fn waiting(word: &str) -> String {
+pub fn waiting(word: &str) -> String {
     if word.starts_with("panic=") { String::new() } else { word.to_owned() }
 }
 
@@ -536,7 +550,8 @@ fn stale(word: &str) -> String {
     word.replacen("ostree=/ostree/boot.1/", "ostree=/ostree/boot.0/", 1)
 }
 
-fn pointing_at_nothing(word: &str) -> String {
+/// Names a boot link that nobody made.
+pub fn pointing_at_nothing(word: &str) -> String {
     match word.strip_prefix("ostree=") {
         Some(_) => "ostree=/ostree/boot.1/debian/0000/0".to_owned(),
         None => word.to_owned(),

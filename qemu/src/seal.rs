@@ -8,12 +8,14 @@ use crate::bare::Bare;
 use crate::entry::Entry;
 use crate::machine::Arch;
 use crate::script;
-use anyhow::{Context, Result, ensure};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use anyhow::{Result, ensure};
+use std::path::Path;
 use std::time::Duration;
 
-/// What seals; part of the key of a disk.
+/// What seals.
+pub const PROGRAM: &str = "prepare-root-seal";
+
+/// Its source, part of the key of a disk.
 pub const SOURCE: &str = include_str!("bin/prepare-root-seal.rs");
 
 /// What the guest says at its end.
@@ -21,17 +23,6 @@ pub const DONE: &str = "files are sealed";
 
 /// Emulation seals a Debian in some 20 s.
 const LIMIT: Duration = Duration::from_secs(300);
-
-/// Builds the guest's program: static, since there is nothing else in the guest.
-pub fn build(arch: Arch, workspace: &Path, logs: &Path) -> Result<PathBuf> {
-    let target = format!("{}-unknown-linux-musl", arch.processor());
-    let folder = workspace.join("target");
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(workspace).args(["build", "--release", "--locked", "--package", "prepare-root-qemu"]);
-    command.args(["--bin", "prepare-root-seal", "--target", &target, "--target-dir"]).arg(&folder);
-    script::run(&mut command, &logs.join("seal-build.log")).context("build prepare-root-seal")?;
-    Ok(folder.join(target).join("release/prepare-root-seal"))
-}
 
 /// Seals what the disk's list names.
 pub fn run(disk: &Path, boot: &Path, arch: Arch, accel: Accel, logs: &Path) -> Result<()> {

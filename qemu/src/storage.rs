@@ -73,8 +73,8 @@ impl Storage {
         })
     }
 
-    /// What `tree/disk.sh` is told in its environment; part of a disk's key.
-    pub fn variables(self) -> [(&'static str, String); 5] {
+    /// What scripts are told in their environment; part of a disk's key.
+    pub fn variables(self) -> [(&'static str, String); 6] {
         let partitions: Vec<_> = self.partitions.iter().map(|partition| partition.name()).collect();
         // Every block of an encrypted one is copied, through the emulated processor.
         let size = if self.container.is_some() { "1G" } else { "2G" };
@@ -82,6 +82,7 @@ impl Storage {
             ("FILESYSTEM", self.filesystem.name().to_owned()),
             ("ROOT_SIZE", size.to_owned()),
             ("PARTITIONS", partitions.join(" ")),
+            ("ROOT_PARTUUID", Partition::ROOT_UUID.to_owned()),
             ("LOADER", self.loader().map_or("none", Loader::name).to_owned()),
             ("ENLARGED", self.enlarged.to_string()),
         ]
@@ -132,6 +133,9 @@ impl Container {
 }
 
 impl Partition {
+    /// The root's own number in the partition table, as `tree/assemble.sh` writes it.
+    pub const ROOT_UUID: &str = "0d5b9c3e-7a41-4c8e-b1f6-52d3c0a9e7f4";
+
     /// Its name in the partition table and in the scripts.
     pub fn name(self) -> &'static str {
         match self {

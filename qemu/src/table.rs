@@ -69,39 +69,39 @@ impl Table {
     }
 }
 
+/// When a run was, of what, and on which emulator: what a page says of it.
+pub fn circumstances(workspace: &Path) -> Result<String> {
+    let said = |program: &str, arguments: &[&str]| -> Result<String> {
+        let mut command = Command::new(program);
+        let output = command.current_dir(workspace).args(arguments).output();
+        let output = output.with_context(|| format!("run {program}"))?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
+    };
+    let date = said("date", &["--utc", "+%Y-%m-%d"])?;
+    let commit = said("git", &["-c", "safe.directory=*", "describe", "--always", "--dirty", "--exclude=*"])?;
+    let emulator = said("qemu-system-x86_64", &["--version"])?;
+    Ok(format!("{date}, commit {commit}, {emulator}"))
+}
+
 /// docs/boot-matrix.md, with what it says of the run.
 pub struct Page {
     path: PathBuf,
-    commit: String,
-    emulator: String,
+    circumstances: String,
     start: Instant,
 }
 
 impl Page {
     /// Looks, when the run begins, at what will be booted.
     pub fn new(workspace: &Path) -> Result<Self> {
-        let said = |program: &str, arguments: &[&str]| -> Result<String> {
-            let mut command = Command::new(program);
-            let output = command.current_dir(workspace).args(arguments).output();
-            let output = output.with_context(|| format!("run {program}"))?;
-            Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
-        };
-        let git = ["-c", "safe.directory=*", "describe", "--always", "--dirty", "--exclude=*"];
-        Ok(Self {
-            path: workspace.join("docs/boot-matrix.md"),
-            commit: said("git", &git)?,
-            emulator: said("qemu-system-x86_64", &["--version"])?,
-            start: Instant::now(),
-        })
+        let path = workspace.join("docs/boot-matrix.md");
+        Ok(Self { path, circumstances: circumstances(workspace)?, start: Instant::now() })
     }
 
     /// Writes it.
     pub fn write(&self, table: &Table) -> Result<()> {
-        let date = Command::new("date").args(["--utc", "+%Y-%m-%d"]).output().context("run date")?;
-        let date = String::from_utf8_lossy(&date.stdout);
-        let Self { commit, emulator, path, .. } = self;
+        let Self { circumstances, path, .. } = self;
         let minutes = self.start.elapsed().as_secs().div_ceil(60);
-        let about = format!("{}, commit {commit}, {emulator}, {minutes} minutes", date.trim());
+        let about = format!("{circumstances}, {minutes} minutes");
         let text = format!("{INTRODUCTION}\n{about}\n\n{}", table.text());
         fs::write(path, text).with_context(|| format!("write {}", path.display()))
     }

@@ -9,6 +9,7 @@ use crate::scenario::{Boots, Scenario};
 use crate::script;
 use anyhow::{Context, Result, anyhow};
 use std::fs;
+use std::iter;
 use std::num::NonZero;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -46,14 +47,27 @@ impl Verdict {
     }
 
     fn judge(&mut self, scenario: &Scenario, outcome: &Outcome) {
+        if let (Boots::Rebooted(_), Some(first)) = (scenario.boots, &outcome.first) {
+            for (index, earlier) in iter::once(&first.outcome).chain(&first.between).enumerate() {
+                self.judge_boot(scenario, &format!("{}/boot-{}", scenario.name, index + 1), earlier);
+            }
+        }
+        self.judge_boot(scenario, &scenario.name, outcome);
+    }
+
+    fn judge_boot(&mut self, scenario: &Scenario, name: &str, outcome: &Outcome) {
         for expectation in scenario.expect.iter().copied().flatten() {
+            // Only the last boot knows of the others.
+            if expectation.compares() && outcome.first.is_none() && scenario.boots != Boots::Once {
+                continue;
+            }
             // The reference is judged by the same list; it only does not log what ours does.
             if matches!(expectation, Expect::OurLog) && scenario.recipe.program == Program::Libostree {
                 continue;
             }
             let result = expectation.check(outcome);
             let failed = result.is_err();
-            self.lines.push((format!("{}/{expectation}", scenario.name), result));
+            self.lines.push((format!("{name}/{expectation}"), result));
             // Without a report, every further line would only repeat that there is none.
             if failed && !outcome.report.is_complete() {
                 break;
@@ -140,39 +154,85 @@ pub fn finish(verdicts: &[Verdict]) -> bool {
 
 /// Builds the disk and boots it, as often as the scenario wants.
 fn outcome(scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>) -> Result<Outcome> {
-    let twice = scenario.boots != Boots::Once;
-    let disk = builder.disk(&scenario.recipe, twice, boot.logs)?;
-    if twice {
-        return boot_twice(scenario, builder, boot, &disk);
+    let again = scenario.boots.count() > 1;
+    let disk = builder.disk(&scenario.recipe, again, boot.logs)?;
+    if again {
+        return boot_again(scenario, builder, boot, &disk);
     }
     builder.progress.step(&format!("{}: booting", scenario.name), || boot.run(&disk))
 }
 
-/// Boots a disk of our own, and once more what the first boot left of it.
-fn boot_twice(scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>, disk: &Disk) -> Result<Outcome> {
+/// Boots a disk of our own, and again what each boot left of it.
+fn boot_again(scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>, disk: &Disk) -> Result<Outcome> {
     let name = &scenario.name;
-    let logs = boot.logs.join("first");
-    fs::create_dir(&logs).context("create a log directory")?;
-    let disk_before = disk.listing(&logs)?;
     let boot = Boot { keep: true, ..*boot };
-    let first =
-        builder.progress.step(&format!("{name}: booting"), || Boot { logs: &logs, ..boot }.run(disk))?;
-    first.complete().map_err(|reason| anyhow!("the first of two boots: {reason}"))?;
+    let disk_before = disk.listing(boot.logs)?;
+    let mut earlier: Vec<Outcome> = Vec::new();
+    while earlier.len() + 1 < scenario.boots.count() {
+        let number = earlier.len() + 1;
+        let logs = boot.logs.join(format!("boot-{number}"));
+        fs::create_dir(&logs).context("create a log directory")?;
+        let step = format!("{name}: boot {number}");
+        let outcome = builder.progress.step(&step, || Boot { logs: &logs, ..boot }.run(disk))?;
+        outcome.complete().map_err(|reason| anyhow!("boot {number}: {reason}"))?;
+        earlier.push(outcome);
+    }
+    let first = earlier.first().context("there is a boot before the last")?;
     let argument = match scenario.boots {
         Boots::AsSuggested => Some(first.suggestion().context("the first boot suggested nothing")?),
-        Boots::Once | Boots::Twice => None,
+        Boots::Once | Boots::Twice | Boots::Updated | Boots::Rebooted(_) => None,
     };
-    let again = format!("{name}: booting once more {}", argument.unwrap_or_default());
-    let second = builder.progress.step(again.trim_end(), || Boot { argument, ..boot }.run(disk))?;
+    if scenario.boots == Boots::Updated {
+        disk.read_boot(boot.logs)?;
+    }
+    let step = format!("{name}: boot {} {}", earlier.len() + 1, argument.unwrap_or_default());
+    let last = builder.progress.step(step.trim_end(), || Boot { argument, ..boot }.run(disk))?;
     let disk_after = disk.listing(boot.logs)?;
-    let first = First { outcome: first, disk_before, disk_after };
-    Ok(Outcome { first: Some(Box::new(first)), ..second })
+    let first = First { outcome: earlier.remove(0), between: earlier, disk_before, disk_after };
+    Ok(Outcome { first: Some(Box::new(first)), ..last })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::by_disk;
+    use super::{Verdict, by_disk};
+    use crate::console::End;
+    use crate::expect::Expect;
     use crate::matrix;
+    use crate::qemu::{First, Outcome};
+    use crate::recipe::Recipe;
+    use crate::report::Report;
+    use crate::scenario::{Boots, Scenario};
+    use crate::suite::Suite;
+    use std::path::PathBuf;
+
+    /// What came of a boot with this report.
+    fn outcome(report: &str) -> Outcome {
+        let (report, console_log) = (Report::parse(report), PathBuf::new());
+        Outcome { end: End::PowerOff, report, console: String::new(), console_log, first: None }
+    }
+
+    /// The names of what does not hold of three boots.
+    fn failed(boots: Boots, reports: [&str; 3]) -> Vec<String> {
+        let expect: &[Expect] = &[Expect::Kernel("6."), Expect::Remembered("/etc")];
+        let scenario = Scenario { boots, ..Scenario::new("x", "", Recipe::new(Suite::Trixie), vec![expect]) };
+        let [first, second, last] = reports.map(|report| outcome(&format!("{report}end\n")));
+        let (disk_before, disk_after) = (String::new(), String::new());
+        let first = First { outcome: first, between: vec![second], disk_before, disk_after };
+        let last = Outcome { first: Some(Box::new(first)), ..last };
+        let mut verdict = Verdict { lines: Vec::new(), details: String::new() };
+        verdict.judge(&scenario, &last);
+        verdict.lines.into_iter().filter_map(|(name, result)| result.is_err().then_some(name)).collect()
+    }
+
+    #[test]
+    fn every_boot_between_reboots_is_judged() {
+        let (first, good, bad) = ("kernel\t6.1\nstamp-made\t/etc\n", "kernel\t6.1\n", "kernel\t5.1\n");
+        let last = "kernel\t6.1\nstamp-found\t/etc\n";
+        assert!(failed(Boots::Rebooted(2), [first, good, last]).is_empty());
+        assert_eq!(failed(Boots::Rebooted(2), [first, bad, last]), ["x/boot-2/kernel(6.)"]);
+        assert_eq!(failed(Boots::Rebooted(2), [first, good, good]), ["x/remembered(/etc)"]);
+        assert!(failed(Boots::Twice, [first, bad, last]).is_empty());
+    }
 
     #[test]
     fn what_shares_a_disk_runs_one_after_the_other() {

@@ -6,9 +6,11 @@
 set -eu
 cd "${1:?}"
 
-# The kernel belongs beside its modules. Trixie's package has it in /boot only.
+# The kernel and its configuration belong beside its modules. Trixie's package has them in /boot only.
 kernel=$(ls usr/lib/modules)
-[ -e "usr/lib/modules/$kernel/vmlinuz" ] || cp "boot/vmlinuz-$kernel" "usr/lib/modules/$kernel/vmlinuz"
+for file in vmlinuz config; do
+    [ -e "usr/lib/modules/$kernel/$file" ] || cp "boot/$file-$kernel" "usr/lib/modules/$kernel/$file"
+done
 rm -rf boot/* vmlinuz vmlinuz.old initrd.img initrd.img.old
 
 # What belongs to the machine and not to the system lives in /var; tmpfiles.d

@@ -6,7 +6,7 @@
 #   assemble.sh DISK PARTS PARTITION...
 #
 # PARTITION names the partition and its contents, PARTS/PARTITION.img. They come in
-# this order.
+# this order. The root's has the number $ROOT_PARTUUID.
 set -eu
 disk=${1:?} parts=${2:?}
 shift 2
@@ -18,12 +18,15 @@ for name; do
     part=$parts/$name.img
     truncate -s %1M "$part"
     size=$(($(stat -c %s "$part") >> 20))
+    uuid=
     case $name in
         esp) type=uefi ;;
+        # A boot entry can name it, long before there is a partition table.
+        root) type=linux uuid=", uuid=$ROOT_PARTUUID" ;;
         # As Debian's installer does: no type at which systemd mounts something unasked.
         *) type=linux ;;
     esac
-    echo "start=${start}MiB, size=${size}MiB, type=$type, name=$name" >> "$parts/table"
+    echo "start=${start}MiB, size=${size}MiB, type=$type, name=$name$uuid" >> "$parts/table"
     dd if="$part" of="$disk" bs=1M seek="$start" conv=sparse,notrunc status=none
     rm "$part"
     start=$((start + size))

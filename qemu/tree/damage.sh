@@ -2,10 +2,34 @@
 # Does to a disk what its signature is to protect from, or what a bad disk does.
 # Run in a mount namespace of its own: its mounts end with it.
 #
-#   damage.sh DISK no-usr|truncated-image
+#   damage.sh DISK no-usr|truncated-image|superblock|encrypted
 #   damage.sh DISK file|other-image|unsealed-image|no-signature   (IMAGE=signed)
 set -eu
 disk=${1:?} damage=${2:?}
+
+# TEXT OFFSET: writes on the disk itself.
+overwrite() {
+    # shellcheck disable=SC2059 # with its escapes
+    printf "$1" | dd of="$disk" bs=1 seek="$2" conv=notrunc status=none
+}
+# The magic number of ext4, in the superblock at 1 KiB.
+ext4_magic=1080
+case $damage in
+    superblock)
+        overwrite '\0\0' "$ext4_magic"
+        exit
+        ;;
+    encrypted)
+        # What is there to be seen of LUKS: its header, version 1, with a UUID.
+        overwrite '\0\0' "$ext4_magic"
+        overwrite 'LUKS\272\276\0\1aes' 0
+        overwrite 'xts-plain64' 40
+        overwrite 'sha256' 72
+        overwrite '6f1d1a4e-0b5c-4f0e-9d3c-2f6a0f7b8c11' 168
+        exit
+        ;;
+esac
+
 place=$(dirname "$disk")/mounted
 
 mkdir "$place"

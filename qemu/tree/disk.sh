@@ -20,6 +20,10 @@
 #   SEAL               the program that seals
 #   HOTFIX=yes         the layer of `ostree admin unlock --hotfix`
 #   NEWER=yes          a newer deployment as well, with the same kernel (not with IMAGE=signed)
+#   UPDATE             what is in an update and not in TREE; it waits in a repository at /updates
+#                      of the disk, from where `ostree admin upgrade` is to get it
+#
+# The kernel argument root=UUID=root gets the UUID that the root has.
 set -eu
 tree=${1:?} tools=${2:?} parts=$3 boot=$4 ref=$5
 shift 5
@@ -126,6 +130,7 @@ digest=
 ostree commit --repo="$repo" --branch="$ref" --subject="$ref" --bootable ${digest:+"$digest"} --tree=dir=/tmp
 [ "$IMAGE" != signed ] || sign
 for karg; do
+    [ "$karg" != root=UUID=root ] || karg=root=UUID=$(blkid -p -s UUID -o value "$parts/root.img")
     kargs="${kargs-} --karg=$karg"
 done
 # shellcheck disable=SC2086 # one word per argument: a kernel argument has no space
@@ -142,6 +147,14 @@ if [ "$NEWER" = yes ]; then
     # It takes over the kernel arguments.
     ostree admin deploy --sysroot=/sysroot --os=debian "$ref"
     ostree admin status --sysroot=/sysroot
+fi
+if [ -n "${UPDATE-}" ]; then
+    updates=/sysroot/updates
+    ostree init --repo="$updates" --mode=bare
+    ostree pull-local --repo="$updates" "$repo" "$ref"
+    cp -a "$UPDATE" "$root/run/update"
+    ostree commit --repo="$updates" --branch="$ref" --bootable --tree=ref="$ref" --tree=dir=/run/update
+    ostree admin set-origin --sysroot=/sysroot --index=0 --set=gpg-verify=false vendor "file://$updates" "$ref"
 fi
 # The tree's own ostree, where another had to do this, would not open such a repository.
 [ "$tools" = "$tree" ] || ostree config --repo="$repo" unset ex-integrity.composefs

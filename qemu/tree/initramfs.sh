@@ -2,7 +2,9 @@
 # Makes the initramfs inside the tree with the tree's own generator. Run in a mount
 # namespace of its own: its mounts end with it.
 #
-#   initramfs.sh TREE dracut|dracut-shell|initramfs-tools [DRACUT-ARGUMENT...]
+#   initramfs.sh TREE dracut|dracut-shell|initramfs-tools|solo|no-initramfs [ARGUMENT...]
+#
+# dracut and prepare-root-mkinitrd get the arguments.
 set -eu
 tree=${1:?} generator=${2:?}
 shift 2
@@ -43,6 +45,18 @@ case $generator in
     initramfs-tools)
         run mkinitramfs -o "$image" "$kernel"
         run lsinitramfs "$image" > "$tree/tmp/files"
+        ;;
+    solo)
+        # It refuses where something is missing; what it put in, a boot shows.
+        run prepare-root-mkinitrd --kver "$kernel" --output "$image" "$@"
+        exit
+        ;;
+    no-initramfs)
+        # Where OSTree has the kernel look for it. The link leads to a file of the same
+        # deployment from wherever that lies on the disk.
+        ln -sf ../prepare-root/ostree-prepare-root "$tree/usr/lib/ostree/ostree-prepare-root"
+        [ ! -e "$tree$image" ] || { echo "there is an initramfs" >&2; exit 1; }
+        exit
         ;;
 esac
 grep -q usr/lib/ostree/ostree-prepare-root "$tree/tmp/files" || missing ostree-prepare-root

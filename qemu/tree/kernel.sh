@@ -8,6 +8,6 @@ tree=${1:?} package=${2:?}
 
 rm -rf "$tree"/usr/lib/modules/* "$tree"/boot/vmlinuz-*
 cp -a "$package"/lib/modules/* "$tree/usr/lib/modules/"
-cp "$package"/boot/vmlinuz-* "$tree/boot/"
+cp "$package"/boot/vmlinuz-* "$package"/boot/config-* "$tree/boot/"
 # The package's own script would have done it.
 chroot "$tree" depmod "$(ls "$tree/usr/lib/modules")"
