@@ -14,7 +14,7 @@ use prepare_root::options::{self, Invocation, Options};
 use prepare_root::role::Role;
 use prepare_root::run::Lock;
 use prepare_root::sysroot::Sysroot;
-use prepare_root::{booted, explain, journal, keyfile, kmsg, lookup, mount, pid1, plan};
+use prepare_root::{booted, explain, journal, keyfile, kmsg, lookup, mount, pid1, plan, root_device};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -41,9 +41,12 @@ fn boot(bring: fn(&Cmdline) -> Result<()>, options: &Options, start: Instant) ->
     let attempt = || {
         let cmdline = pid1::begin()?;
         bring(&cmdline)?;
-        // If not, it was explained.
         if pid1::apart(|| finish(prepare_or_explain(options, start)) == ExitCode::SUCCESS)? {
             pid1::start_init(options, &cmdline)?;
+        }
+        // It was explained why the deployment is not booted, but perhaps the deployment is on another disk.
+        if let Some(devices) = root_device::seen() {
+            log::warn!(target: kmsg::LAST_WORDS, "the disks that there are:\n{devices}");
         }
         Ok(ExitCode::FAILURE)
     };

@@ -9,7 +9,6 @@ mod init;
 pub mod modules;
 
 use crate::cmdline::Cmdline;
-use crate::config::Origin;
 use crate::error::{Class, Error, Result};
 use crate::kmsg;
 use crate::mount::{early, switch};
@@ -95,8 +94,7 @@ pub fn apart(work: impl FnOnce() -> bool) -> Result<bool> {
 /// [`Class::Incomplete`]: there is no init.
 /// [`Class::Mount`]
 pub fn start_init(options: &Options, cmdline: &Cmdline) -> Result<Infallible> {
-    // Without an initramfs, init= is how the kernel found this program.
-    let candidates = init::candidates(cmdline, options.origin == Origin::Initramfs);
+    let candidates = init::candidates(cmdline);
     // After the switch it would be too late to explain.
     init::check(&options.sysroot, &candidates)?;
     switch::switch(&options.sysroot)?;

@@ -65,6 +65,14 @@ fn fail(operation: &str, errno: Errno) -> Error {
 }
 
 /// Tests have other places, and other events.
+/// The devices that are there and what is on them, as a table, if there are any; where `/sys` is not mounted there are none.
+pub fn seen() -> Option<String> {
+    let mut devices = PLACES.devices().unwrap_or_default();
+    PLACES.identify_all(&mut devices);
+    let table = listing::table(&devices, By::Label);
+    (!table.is_empty()).then(|| table.join("\n"))
+}
+
 struct Search<'a> {
     places: Places<'a>,
     argument: &'a RootArgument,
@@ -240,10 +248,7 @@ impl Search<'_> {
             Some(format!("{} cannot be read: {}", printable(path.to_bytes()), describe(errno)))
         });
         let found = unreadable.unwrap_or_else(|| format!("no such device within {} s", limit.as_secs()));
-        for device in devices.iter_mut().filter(|device| device.is_disk()) {
-            self.places.identify(device);
-            self.places.examine(device);
-        }
+        self.places.identify_all(devices);
         let hint = listing::text(devices, self.argument.root.by);
         Error::found(Class::Sysroot, self.operation(), found).hint(hint)
     }

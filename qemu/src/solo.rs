@@ -243,6 +243,7 @@ pub fn failures() -> Vec<Scenario> {
                 &[
                     ShownWithin(PATIENCE, "there is no such link"),
                     ConsoleRow(&["/dev/vda", "on", "/sysroot:", "ext4,"]),
+                    DISK_LISTED,
                 ],
             )
         },

@@ -13,11 +13,11 @@ use std::path::Path;
 /// Where the kernel looks for init when nobody names one (`kernel_init` in `init/main.c`).
 const USUAL: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 
-/// What to start, in the order in which it is tried. `named`: `init=` means the init of the new root, and not
-/// this program.
-pub fn candidates(cmdline: &Cmdline, named: bool) -> Vec<CString> {
+/// What to start, in the order in which it is tried. Where `init=` names this program, that is how the kernel found
+/// it, or was when there was no initramfs: libostree leaves the argument in boot entries.
+pub fn candidates(cmdline: &Cmdline) -> Vec<CString> {
     match cmdline.init() {
-        Some(path) if named => CString::new(path).into_iter().collect(),
+        Some(path) if !path.ends_with(b"/ostree-prepare-root") => CString::new(path).into_iter().collect(),
         _ => USUAL.into_iter().filter_map(|path| CString::new(path).ok()).collect(),
     }
 }
@@ -68,10 +68,10 @@ mod tests {
 
     #[test]
     fn the_last_init_counts() {
-        let named = |cmdline: &str, named| candidates(&Cmdline::new(cmdline), named);
-        assert_eq!(named("init=/bin/a init=/bin/b -- init=/bin/c", true), [c"/bin/b".to_owned()]);
-        assert_eq!(named("quiet", true).first().map(CString::as_c_str), Some(c"/sbin/init"));
+        let named = |cmdline: &str| candidates(&Cmdline::new(cmdline));
+        assert_eq!(named("init=/bin/a init=/bin/b -- init=/bin/c"), [c"/bin/b".to_owned()]);
+        assert_eq!(named("quiet").first().map(CString::as_c_str), Some(c"/sbin/init"));
         // That is us.
-        assert_eq!(named("init=/ostree/boot.1/x/y/0/usr/lib/ostree/ostree-prepare-root", false).len(), 4);
+        assert_eq!(named("init=/ostree/boot.1/x/y/0/usr/lib/ostree/ostree-prepare-root").len(), 4);
     }
 }

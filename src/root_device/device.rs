@@ -189,6 +189,14 @@ impl Places<'_> {
         path(&[self.nodes, b"/", &name])
     }
 
+    /// Looks at every disk in every way.
+    pub fn identify_all(&self, devices: &mut [Device]) {
+        for device in devices.iter_mut().filter(|device| device.is_disk()) {
+            self.identify(device);
+            self.examine(device);
+        }
+    }
+
     /// A file of a device, without the new line at its end.
     fn attribute(&self, name: &[u8], file: &[u8]) -> Option<Vec<u8>> {
         let mut value = lookup::read(&path(&[self.class, b"/", name, b"/", file])).ok()??;

@@ -47,7 +47,7 @@ fn advice(devices: &[Device]) -> String {
 }
 
 /// One line for each device, aligned, without the columns in which nothing is.
-fn table(devices: &[Device], by: By) -> Vec<String> {
+pub fn table(devices: &[Device], by: By) -> Vec<String> {
     let mut disks: Vec<&Device> = devices.iter().filter(|device| device.is_disk()).collect();
     let more = (disks.len() + 1).saturating_sub(LINES);
     if more > 0 {
