@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// What our program as process 1 says when it has failed, and nobody said what the machine is to do then.
 pub const KEY_TO_REBOOT: &str = "Press Enter to reboot.";
 
+/// The key, as a terminal sends it.
+const ENTER: &str = "\r";
+
 /// What shows on the console that no more can come of a boot. A kernel panic is not among
 /// them: with `panic=-1` and `-no-reboot` it ends QEMU.
 const DEAD_ENDS: [&str; 9] = [
@@ -30,6 +33,10 @@ const DEAD_ENDS: [&str; 9] = [
 /// How long a guest at a dead end may stay silent when nobody has anything more to type: what it still says is
 /// the explanation.
 const SILENCE: Duration = Duration::from_secs(5);
+
+/// How long Enter alone may stay without its answer before it is typed again: sulogin discards what was typed between
+/// its prompt and its reading (`TCSAFLUSH` in `getpasswd` of util-linux's sulogin.c), and people press the key again.
+const ANOTHER_ENTER: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(10) };
 
 /// What somebody at the console waits for, and types then.
 ///
@@ -76,14 +83,23 @@ impl Watch<'_> {
         let mut seen = Seen::default();
         let mut dead_end = None;
         let mut dialogue = self.dialogue;
+        let mut another_enter: Option<Instant> = None;
         let end = loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            if another_enter.is_some_and(|at| at <= now) {
+                keyboard.write_all(ENTER.as_bytes()).and_then(|()| keyboard.flush()).context("type")?;
+                another_enter = Some(now + ANOTHER_ENTER);
+            }
+            let left = another_enter.map_or(deadline, |at| at.min(deadline)).saturating_duration_since(now);
             let patience = if dead_end.is_some() && dialogue.is_empty() { left.min(SILENCE) } else { left };
             let piece = match (pieces.recv_timeout(patience), dead_end) {
                 (Ok(piece), _) => piece,
                 (Err(RecvTimeoutError::Disconnected), _) => break End::PowerOff,
                 (Err(RecvTimeoutError::Timeout), Some(text)) if dialogue.is_empty() => {
                     break End::Stuck(text);
+                }
+                (Err(RecvTimeoutError::Timeout), _) if another_enter.is_some_and(|at| at < deadline) => {
+                    continue;
                 }
                 (Err(RecvTimeoutError::Timeout), _) => break End::TimeLimit,
             };
@@ -98,6 +114,7 @@ impl Watch<'_> {
             {
                 keyboard.write_all(say.as_bytes()).and_then(|()| keyboard.flush()).context("type")?;
                 dialogue = rest;
+                another_enter = (*say == ENTER && !rest.is_empty()).then(|| Instant::now() + ANOTHER_ENTER);
                 // Somebody was there to type.
                 dead_end = None;
             }
@@ -202,6 +219,9 @@ fn read(mut console: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::{End, Exchange, Watch};
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::thread;
     use std::time::Duration;
 
     const DIALOGUE: &[Exchange] =
@@ -232,6 +252,28 @@ mod tests {
         assert_eq!(watched(text, message), (End::PowerOff, "12".into()));
         // One that is not complete may be a text.
         assert_eq!(watched("log[   12.345678] in: ", DIALOGUE).1, "");
+    }
+
+    #[test]
+    fn enter_that_was_discarded_is_typed_again() {
+        let (mut guest, mut keyboard) = UnixStream::pair().unwrap();
+        let console = keyboard.try_clone().unwrap();
+        let sulogin = thread::spawn(move || {
+            let mut key = [0];
+            guest.write_all(b"Press Enter: ").unwrap();
+            // The first is discarded.
+            guest.read_exact(&mut key).unwrap();
+            guest.read_exact(&mut key).unwrap();
+            guest.write_all(b"# ").unwrap();
+            String::from_utf8_lossy(&key).into_owned()
+        });
+        let log = tempfile("enter");
+        let dialogue = &[Exchange { wait: "Enter: ", say: "\r" }, Exchange { wait: "# ", say: "" }];
+        let watch = Watch { log: &log, live: false, limit: Duration::from_secs(9), dialogue };
+        let end = watch.run(console, &mut keyboard);
+        std::fs::remove_file(&log).ok();
+        assert_eq!(end.unwrap(), End::PowerOff);
+        assert_eq!(sulogin.join().unwrap(), "\r");
     }
 
     #[test]
