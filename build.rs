@@ -5,6 +5,7 @@ fn main() {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=no-unwinding.ld");
+    println!("cargo::rustc-env=TARGET_ARCHITECTURE={}", variable("CARGO_CFG_TARGET_ARCH"));
     // The linker is rust-lld there, see .cargo/config.toml; and the release profile does not unwind.
     if variable("CARGO_CFG_TARGET_ENV") != "musl" || variable("PROFILE") != "release" {
         return;
@@ -13,19 +14,8 @@ fn main() {
     for option in ["--icf=all", "--pack-dyn-relocs=relr", "--no-eh-frame-hdr", &script] {
         println!("cargo::rustc-link-arg-bins={option}");
     }
-    // What walks up the stack, which nobody can without those tables: the unwinder stays out.
-    for function in [
-        "Backtrace",
-        "GetDataRelBase",
-        "GetIP",
-        "GetIPInfo",
-        "GetLanguageSpecificData",
-        "GetRegionStart",
-        "GetTextRelBase",
-        "Resume",
-        "SetGR",
-        "SetIP",
-    ] {
-        println!("cargo::rustc-link-arg-bins=--defsym=_Unwind_{function}=abort");
+    // What walks up the stack: code of the standard library that was compiled to unwind names it.
+    for function in ["_Unwind_Resume", "rust_eh_personality"] {
+        println!("cargo::rustc-link-arg-bins=--defsym={function}=abort");
     }
 }

@@ -5,7 +5,8 @@
 //! (<https://ostreedev.github.io/ostree/atomic-upgrades/>). The bootcsum is the checksum of kernel and
 //! initramfs; deployments with the same one boot with the same kernel.
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
 /// The directories with boot links that a physical root may have, below `ostree`.
 pub const VERSIONS: [&str; 6] = ["boot.0", "boot.1", "boot.0.0", "boot.0.1", "boot.1.0", "boot.1.1"];

@@ -6,7 +6,9 @@
 use crate::error::{Class, Error, Result};
 use crate::gvariant::{self, Value};
 use crate::lookup;
-use std::ffi::CStr;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 
 /// The file.
 pub const PATH: &CStr = c"/run/ostree-booted";

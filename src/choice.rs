@@ -11,9 +11,11 @@ use crate::name::Name;
 use crate::selector::Selector;
 use crate::survey::{self, Survey};
 use crate::sysroot::Sysroot;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use std::ffi::CStr;
 
 /// A deployment, and how it came to be chosen.
 #[derive(Debug)]

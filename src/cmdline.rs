@@ -4,6 +4,7 @@ use crate::boot_link::BootLink;
 use crate::error::{Class, Error, Result, printable};
 use crate::lookup;
 use crate::selector::Selector;
+use alloc::vec::Vec;
 use rustix::io::Errno;
 
 /// The bytes of a kernel command line.
@@ -53,8 +54,8 @@ impl Link {
     }
 }
 
-impl std::fmt::Display for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for Link {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Link::Boot(path) => write!(f, "ostree=/{}", path.escape_ascii()),
             Link::Slot(_) => write!(f, "the Android slot link /{}", self.path().escape_ascii()),
@@ -62,8 +63,8 @@ impl std::fmt::Display for Link {
     }
 }
 
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for Target {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Target::Link(link) => link.fmt(f),
             Target::Chosen(selector) => write!(f, "ostree.prepare-root.deployment={selector}"),
@@ -97,7 +98,7 @@ impl Cmdline {
     /// The arguments in order: name, and value if there is a `=`.
     pub fn arguments(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let mut rest = self.0.as_slice();
-        std::iter::from_fn(move || {
+        core::iter::from_fn(move || {
             rest = rest.trim_ascii_start();
             if rest.is_empty() {
                 return None;

@@ -5,6 +5,7 @@
 //! bytes; nothing here is to be believed before [`crate::signature::verify`] has accepted them.
 
 use crate::gvariant::{self, Member};
+use alloc::string::String;
 
 /// Bytes of a SHA-256 digest, which is what names objects and what fs-verity measures.
 const DIGEST_LEN: usize = 32;

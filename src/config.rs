@@ -7,11 +7,14 @@ use crate::cmdline::{Cmdline, GeneratorReading, Target};
 use crate::error::{Class, Error, Result, printable};
 use crate::keyfile;
 use crate::lookup;
+use alloc::ffi::CString;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use settings::Settings;
-use std::ffi::{CStr, CString};
 
 /// Where the configuration is read from, inside the initramfs. The first that exists is the only
 /// one read.

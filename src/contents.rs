@@ -4,6 +4,7 @@
 use crate::error::{Class, Error, Result};
 use crate::generator::{Generator, or_log};
 use crate::lookup;
+use alloc::vec::Vec;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, OFlags};
 

@@ -8,11 +8,12 @@ use crate::keyfile::{self, KeyFile};
 use crate::lookup;
 use crate::name::Name;
 use crate::sysroot::Sysroot;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
-use std::ffi::CStr;
-use std::os::unix::ffi::OsStrExt;
 
 /// libostree's marker: the initramfs wants `/var` mounted here, and the generator is to do nothing.
 const MOUNT_VAR_MARKER: &CStr = c"/run/ostree/initramfs-mount-var";
@@ -97,8 +98,7 @@ impl Deployment {
         let fail = |errno| Error::errno(Class::Sysroot, operation, errno);
         let stat = rustix::fs::fstat(&handle).map_err(fail)?;
         let path = lookup::canonical_path(handle.as_fd()).map_err(fail)?;
-        let below =
-            path.strip_prefix(&sysroot.path).map(|below| below.as_os_str().as_bytes()).unwrap_or_default();
+        let below = lookup::below(&path, &sysroot.path).unwrap_or_default();
         let identity = (stat.st_dev, stat.st_ino);
         let name = match (Name::from_path(below), below.strip_prefix(b"sysroot/").and_then(Name::from_path)) {
             (Some(name), _) => name,
@@ -111,8 +111,7 @@ impl Deployment {
                 return Err(Error::found(Class::Sysroot, operation, found).hint(hint));
             }
             (None, None) => {
-                let found =
-                    format!("it leads to {}, which is no deployment", printable(path.as_os_str().as_bytes()));
+                let found = format!("it leads to {}, which is no deployment", printable(&path));
                 return Err(Error::found(Class::Deployment, operation, found).hint(
                     "deployments are ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL on the physical root",
                 ));

@@ -1,7 +1,10 @@
 //! What can go wrong: the operation, the object, the cause, and what to do about it.
 
+use crate::syscall;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use core::fmt;
 use rustix::io::Errno;
-use std::fmt;
 
 /// A class of failure; its number is the exit status (table in `ostree-prepare-root(8)`).
 ///
@@ -70,7 +73,7 @@ struct Failure {
 }
 
 /// The result of everything that can fail here.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 impl Error {
     /// The kernel refused `operation`, which names its object ("follow ostree=/ostree/boot.1/…").
@@ -146,7 +149,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl core::error::Error for Error {}
 
 /// An errno in words and by name: "No such file or directory (ENOENT)".
 pub fn describe(errno: Errno) -> String {
@@ -177,10 +180,10 @@ pub fn describe(errno: Errno) -> String {
         Errno::XDEV => "EXDEV",
         _ => "",
     };
-    let text = std::io::Error::from(errno).to_string();
-    match (name, text.rfind(" (os error")) {
-        ("", _) | (_, None) => text,
-        (name, Some(end)) => format!("{} ({name})", &text[..end]),
+    let text = syscall::error_text(errno);
+    match name {
+        "" => format!("{text} (os error {})", errno.raw_os_error()),
+        name => format!("{text} ({name})"),
     }
 }
 

@@ -7,6 +7,7 @@ mod print;
 use crate::boot_link::BootLink;
 use crate::candidate::Candidate;
 use crate::choice::Choice;
+use crate::clock::Instant;
 use crate::cmdline::Cmdline;
 use crate::config::{Config, Origin, Overrides, Source};
 use crate::deployment::Deployment;
@@ -18,9 +19,10 @@ use crate::run::unfinished::MountId;
 use crate::survey::{FoundLink, Listed, Survey};
 use crate::sysroot::Sysroot;
 use advice::Advice;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
 use log::LevelFilter;
-use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// How long deployments are looked at. A hostile disk has some that take seconds each.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -76,7 +78,7 @@ enum Verdict {
 }
 
 /// The explanation of a refusal.
-pub fn refusal(origin: Origin, cmdline: &Cmdline, path: &Path, error: Error) -> Explanation {
+pub fn refusal(origin: Origin, cmdline: &Cmdline, path: &[u8], error: Error) -> Explanation {
     let level = log::max_level();
     log::set_max_level(LevelFilter::Off);
     let mut explanation = Explanation { refusal: Some(error), told: true, ..Explanation::default() };
@@ -87,7 +89,7 @@ pub fn refusal(origin: Origin, cmdline: &Cmdline, path: &Path, error: Error) -> 
 }
 
 /// The same at any other time; warnings are those of a boot.
-pub fn explain(cmdline: &Cmdline, path: &Path) -> Explanation {
+pub fn explain(cmdline: &Cmdline, path: &[u8]) -> Explanation {
     let level = log::max_level();
     let mut explanation = Explanation::default();
     explanation.refusal = explanation.look(Origin::Initramfs, cmdline, path).err();
@@ -105,7 +107,7 @@ impl Explanation {
     ///
     /// # Errors
     /// That of the boot.
-    fn look(&mut self, origin: Origin, cmdline: &Cmdline, path: &Path) -> Result<()> {
+    fn look(&mut self, origin: Origin, cmdline: &Cmdline, path: &[u8]) -> Result<()> {
         let source = Source::read(origin, cmdline)?;
         self.asked = asked(cmdline, &source);
         let config = Config::from_source(origin, cmdline, &source);

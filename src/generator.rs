@@ -51,7 +51,7 @@ impl Generator {
 fn makes_boot_mount(root: BorrowedFd<'_>) -> bool {
     // Debian's multiarch directory (of the architectures called alike there), lib64, lib. The
     // deployment is of our own architecture.
-    let multiarch = format!("usr/lib/{}-linux-gnu/libostree-1.so.1", std::env::consts::ARCH);
+    let multiarch = concat!("usr/lib/", env!("TARGET_ARCHITECTURE"), "-linux-gnu/libostree-1.so.1");
     let paths = [multiarch.as_bytes(), b"usr/lib64/libostree-1.so.1", b"usr/lib/libostree-1.so.1"];
     let library = paths.into_iter().find_map(|path| match lookup::open_file_beneath(root, path) {
         Err(Errno::NOENT) => None,

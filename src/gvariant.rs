@@ -9,6 +9,9 @@
 //! Reading agrees with GLib on everything in normal form. Where GLib puts a default value in the
 //! place of what is malformed, here it is absent: an array ends before it, a tuple is none.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 /// A value that `/run/ostree-booted` can hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -118,7 +121,7 @@ fn variant(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The text of an `s`.
 pub fn string(bytes: &[u8]) -> Option<&str> {
-    std::ffi::CStr::from_bytes_with_nul(bytes).ok()?.to_str().ok()
+    core::ffi::CStr::from_bytes_with_nul(bytes).ok()?.to_str().ok()
 }
 
 /// The byte arrays of an `aay`.

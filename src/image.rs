@@ -14,9 +14,11 @@ use crate::name::Name;
 use crate::signature::{self, PublicKeys, Refusal};
 use crate::syscall;
 use crate::sysroot::Sysroot;
+use alloc::ffi::CString;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use std::ffi::CString;
 
 /// The image, in the deployment.
 const PATH: &[u8] = b".ostree.cfs";
@@ -233,7 +235,7 @@ fn read_start(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
 
 /// Whether an image that starts so has access control lists, or why it is no image. The kernel does
 /// not compare the size with that of the file; what is cut off would be missed later.
-pub fn inspect(start: &[u8], size: u64) -> std::result::Result<bool, String> {
+pub fn inspect(start: &[u8], size: u64) -> core::result::Result<bool, String> {
     /// `LCFS_EROFS_MAGIC` in composefs' `lcfs-erofs.h`.
     const COMPOSEFS: u32 = 0xd078_629a;
     /// `EROFS_SUPER_MAGIC_V1` in the kernel's `magic.h`.

@@ -5,9 +5,10 @@
 
 use crate::plan::Plan;
 use crate::sysroot::Sysroot;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use std::ffi::CStr;
-use std::os::unix::ffi::OsStrExt;
 
 const SOCKET: &CStr = c"/run/systemd/journal/socket";
 
@@ -28,11 +29,7 @@ pub fn announce(plan: &Plan, sysroot: &Sysroot) {
 fn message(plan: &Plan, sysroot: &Sysroot) -> Vec<u8> {
     let path = [b"/", &plan.name.path()[..]].concat();
     let mut message = Vec::new();
-    field(
-        &mut message,
-        "MESSAGE",
-        &[b"Resolved OSTree target to: ", sysroot.path.as_os_str().as_bytes(), &path].concat(),
-    );
+    field(&mut message, "MESSAGE", &[b"Resolved OSTree target to: ", &sysroot.path[..], &path].concat());
     field(&mut message, "MESSAGE_ID", MESSAGE_ID.as_bytes());
     field(&mut message, "PRIORITY", b"6");
     field(&mut message, "SYSLOG_IDENTIFIER", b"ostree-prepare-root");

@@ -1,6 +1,8 @@
 //! Output for programs: JSON (RFC 8259) on one line.
 
-use std::fmt::Write;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Write;
 
 /// An object of members that are JSON already.
 pub fn object(members: &[(&str, String)]) -> String {

@@ -48,8 +48,8 @@ impl Ability {
     }
 }
 
-impl std::fmt::Display for Ability {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for Ability {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(Ability::ALL.iter().find(|(ability, _)| ability == self).map_or("", |(_, name)| name))
     }
 }

@@ -4,6 +4,8 @@
 //! and empty lines; anything else is an error. The last of several equal keys counts.
 //! <https://docs.gtk.org/glib/struct.KeyFile.html>
 
+use alloc::vec::Vec;
+
 /// The entries of a key file, in order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct KeyFile<'a>(Vec<Entry<'a>>);
@@ -31,8 +33,8 @@ pub enum Malformed {
     Line(usize),
 }
 
-impl std::fmt::Display for Malformed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Malformed::NotUtf8 => f.write_str("it is not UTF-8 text"),
             Malformed::Line(line) => {
@@ -45,7 +47,7 @@ impl std::fmt::Display for Malformed {
 impl<'a> KeyFile<'a> {
     /// Parses the bytes of a key file.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let text = std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)?;
+        let text = core::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)?;
         let mut entries = Vec::new();
         let mut group = None;
         for (number, line) in (1..).zip(text.lines()) {

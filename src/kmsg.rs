@@ -1,16 +1,18 @@
 //! The logger: every record goes to the kernel log, warnings and errors to standard error as well.
 //!
-//! `kernlog` writes the lines. Two things about it and `/dev/kmsg` shape this module:
+//! Two things about `/dev/kmsg` shape this module:
 //!
 //! - The kernel passes ten lines in five seconds *per open file* and drops the rest
-//!   (`devkmsg_write` in `kernel/printk/printk.c`), so each line gets a `KernelLog`, and with it an
-//!   open file, of its own.
+//!   (`devkmsg_write` in `kernel/printk/printk.c`), so each line gets an open file of its own.
 //! - A write longer than `PRINTKRB_RECORD_MAX` (1024 bytes with prefix) is EINVAL, so long messages
 //!   are cut into pieces.
 
 use crate::lookup;
+use crate::syscall;
+use alloc::string::ToString;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use rustix::fs::{CWD, Mode, OFlags};
 
 /// The name in front of every line.
 const NAME: &str = "ostree-prepare-root";
@@ -76,7 +78,7 @@ impl Log for Logger {
         let printed = if record.level() == Level::Error { console > 3 } else { console > 4 };
         if record.level() <= Level::Warn && (last_words || !printed) {
             // Not eprintln!, which panics when the console fails.
-            let _ = lookup::write_all(rustix::stdio::stderr(), format!("{NAME}: {text}\n").as_bytes());
+            let _ = lookup::write_all(syscall::stderr(), format!("{NAME}: {text}\n").as_bytes());
         }
         if KEPT_OUT.load(Ordering::Relaxed) {
             return;
@@ -84,32 +86,48 @@ impl Log for Logger {
         for line in lines(&text) {
             // A process without the right to log (a dry run by a user) has standard error and its
             // exit status.
-            let Ok(kernel) = kernlog::KernelLog::new() else { return };
-            let arguments = format_args!("{line}");
             // Last words are said on the console without a time in front of each line; here they are kept.
-            let level = if last_words { Level::Trace } else { kernlog_level(record.level()) };
-            kernel.log(&Record::builder().level(level).target(NAME).args(arguments).build());
+            let level = if last_words { DEBUG } else { priority(record.level()) };
+            if write(level, line).is_err() {
+                return;
+            }
         }
     }
 
     fn flush(&self) {}
 }
 
-/// kernlog prints `Info` as KERN_NOTICE and `Debug` as KERN_INFO; one step further down is
-/// KERN_INFO and KERN_DEBUG.
-fn kernlog_level(level: Level) -> Level {
+/// KERN_DEBUG
+const DEBUG: u8 = 7;
+
+/// KERN_ERR, KERN_WARNING, KERN_INFO, KERN_DEBUG
+fn priority(level: Level) -> u8 {
     match level {
-        Level::Error | Level::Warn => level,
-        Level::Info => Level::Debug,
-        Level::Debug | Level::Trace => Level::Trace,
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => DEBUG,
     }
+}
+
+/// Writes one line to the kernel log, by a single `write(2)` (`Documentation/ABI/testing/dev-kmsg`).
+///
+/// # Errors
+/// As `open(2)`: there is no kernel log for us.
+fn write(priority: u8, line: &str) -> rustix::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, c"/dev/kmsg", flags, Mode::empty())?;
+    let number = rustix::process::getpid().as_raw_nonzero();
+    // What the kernel does not take, nobody else would.
+    let _ = rustix::io::write(&file, format!("<{priority}>{NAME}[{number}]: {line}\n").as_bytes());
+    Ok(())
 }
 
 /// The lines of a message, none longer than [`LINE`] bytes, cut between characters.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| {
         let mut rest = line;
-        std::iter::from_fn(move || {
+        core::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }

@@ -14,13 +14,20 @@
 //!
 //! [`explain`] tells why something was refused, and what to do about it; [`mountinfo`] and [`json`] serve it and others.
 //!
-//! [`error`] is used by all of them, and [`syscall`] has what rustix lacks. `ARCHITECTURE.md` tells why it is
+//! [`error`] is used by all of them, [`clock`] and [`syscall`] have what rustix lacks. `ARCHITECTURE.md` tells why it is
 //! built this way.
+
+// Unit tests have the standard library.
+#![cfg_attr(not(test), no_std)]
+
+#[macro_use]
+extern crate alloc;
 
 pub mod boot_link;
 pub mod booted;
 pub mod candidate;
 pub mod choice;
+pub mod clock;
 pub mod cmdline;
 pub mod commit;
 pub mod config;

@@ -1,12 +1,12 @@
 //! Opening, reading and writing files, such that nothing on the disk leads elsewhere, blocks, or
 //! fills the memory.
 
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
-use std::ffi::{CStr, CString, OsString};
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 
 /// How often a lookup is tried again when something is renamed or mounted meanwhile (`openat2(2)`,
 /// EAGAIN). Any mount on the machine can be that something: with 16, one run in 2000 failed while
@@ -170,9 +170,18 @@ pub fn write_all(file: impl AsFd, mut bytes: &[u8]) -> rustix::io::Result<()> {
 ///
 /// # Errors
 /// As `readlink(2)` of `/proc/self/fd/N`: ENOENT without `/proc`.
-pub fn canonical_path(file: BorrowedFd<'_>) -> rustix::io::Result<PathBuf> {
+pub fn canonical_path(file: BorrowedFd<'_>) -> rustix::io::Result<Vec<u8>> {
     let link = rustix::fs::readlinkat(CWD, descriptor_path(file).as_c_str(), Vec::new())?;
-    Ok(PathBuf::from(OsString::from_vec(link.into_bytes())))
+    Ok(link.into_bytes())
+}
+
+/// What a path has after that of a directory; `None` if it does not lead into it. Both have no symbolic links.
+pub fn below<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
+    match path.strip_prefix(directory)? {
+        [b'/', rest @ ..] => Some(rest),
+        [] => Some(b""),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +194,14 @@ mod tests {
         write_all(&file, bytes).unwrap();
         rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).unwrap();
         file
+    }
+
+    #[test]
+    fn below_a_directory_is_what_has_all_of_its_name() {
+        assert_eq!(below(b"/sysroot/ostree/x", b"/sysroot"), Some(&b"ostree/x"[..]));
+        assert_eq!(below(b"/sysroot", b"/sysroot"), Some(&b""[..]));
+        assert_eq!(below(b"/sysroot2/ostree", b"/sysroot"), None);
+        assert_eq!(below(b"/run", b"/sysroot"), None);
     }
 
     #[test]

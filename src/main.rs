@@ -5,8 +5,20 @@
 //! was mounted at SYSROOT and before init is started from there. [`prepare`] and [`make_root`] are the
 //! whole program: read, resolve, plan, apply, announce. [`boot`] is what is around that when this is process 1.
 
+#![cfg_attr(all(panic = "abort", target_env = "musl"), no_std, no_main)]
+
+#[macro_use]
+extern crate alloc;
+
+#[cfg(any(all(panic = "abort", target_env = "musl"), test))]
+mod memory;
+#[cfg(all(panic = "abort", target_env = "musl"))]
+mod runtime;
+
+use alloc::vec::Vec;
 use prepare_root::candidate::Candidate;
 use prepare_root::choice::Choice;
+use prepare_root::clock::Instant;
 use prepare_root::cmdline::Cmdline;
 use prepare_root::config::{Config, Origin, Overrides};
 use prepare_root::error::{Class, Error, Result};
@@ -14,35 +26,54 @@ use prepare_root::options::{self, Invocation, Options};
 use prepare_root::role::Role;
 use prepare_root::run::Lock;
 use prepare_root::sysroot::Sysroot;
-use prepare_root::{booted, explain, journal, keyfile, kmsg, lookup, mount, pid1, plan, root_device};
-use std::os::unix::ffi::OsStrExt;
-use std::process::ExitCode;
-use std::time::Instant;
+use prepare_root::{
+    booted, explain, journal, keyfile, kmsg, lookup, mount, pid1, plan, root_device, syscall,
+};
 
-fn main() -> ExitCode {
+/// The exit status.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct ExitCode(u8);
+
+impl ExitCode {
+    const SUCCESS: ExitCode = ExitCode(0);
+    const FAILURE: ExitCode = ExitCode(1);
+}
+
+/// Where the program begins if it has a standard library: for a test, or another C library. The one that is shipped has
+/// `runtime`.
+#[cfg(not(all(panic = "abort", target_env = "musl")))]
+fn main() -> std::process::ExitCode {
+    use std::os::unix::ffi::OsStringExt;
+    let arguments: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
+    run(&arguments).0.into()
+}
+
+/// `arguments`: the first is how the program was called.
+fn run(arguments: &[Vec<u8>]) -> ExitCode {
     let start = Instant::now();
     kmsg::start(log::LevelFilter::Info);
-    match Role::of(std::process::id(), std::env::args_os().next().as_deref(), || Cmdline::read().ok()) {
-        Role::Command => run_command(start),
-        Role::Initramfs => boot(pid1::initramfs, &Options::of(pid1::SYSROOT.into()), start),
+    let process = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
+    match Role::of(process, arguments.first().map(Vec::as_slice), || Cmdline::read().ok()) {
+        Role::Command => run_command(arguments, start),
+        Role::Initramfs => boot(pid1::initramfs, &Options::of(pid1::SYSROOT), arguments, start),
         Role::PhysicalRoot => {
-            let options = Options { origin: Origin::Deployment, ..Options::of(pid1::SECOND.into()) };
-            boot(pid1::physical_root, &options, start)
+            let options = Options { origin: Origin::Deployment, ..Options::of(pid1::SECOND) };
+            boot(pid1::physical_root, &options, arguments, start)
         }
         Role::Modprobe => {
-            let loaded = pid1::modules::load_alias(std::env::args_os());
+            let loaded = pid1::modules::load_alias(arguments);
             if loaded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
     }
 }
 
 /// The work of process 1: the same, after the physical root was brought into place, and before init is started.
-fn boot(bring: fn(&Cmdline) -> Result<()>, options: &Options, start: Instant) -> ! {
+fn boot(bring: fn(&Cmdline) -> Result<()>, options: &Options, arguments: &[Vec<u8>], start: Instant) -> ! {
     let attempt = || {
         let cmdline = pid1::begin()?;
         bring(&cmdline)?;
         if pid1::apart(|| finish(prepare_or_explain(options, start)) == ExitCode::SUCCESS)? {
-            pid1::start_init(options, &cmdline)?;
+            pid1::start_init(options, &cmdline, arguments)?;
         }
         // It was explained why the deployment is not booted, but perhaps the deployment is on another disk.
         if let Some(devices) = root_device::seen() {
@@ -54,8 +85,8 @@ fn boot(bring: fn(&Cmdline) -> Result<()>, options: &Options, start: Instant) ->
     pid1::dead_end()
 }
 
-fn run_command(start: Instant) -> ExitCode {
-    let invocation = options::parse(std::env::args_os().skip(1));
+fn run_command(arguments: &[Vec<u8>], start: Instant) -> ExitCode {
+    let invocation = options::parse(arguments.get(1..).unwrap_or_default());
     finish(invocation.and_then(|invocation| answer(invocation, start)))
 }
 
@@ -63,7 +94,7 @@ fn run_command(start: Instant) -> ExitCode {
 fn finish(result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
         log::error!(target: kmsg::LAST_WORDS, "{error}");
-        ExitCode::from(error.class() as u8)
+        ExitCode(error.class() as u8)
     })
 }
 
@@ -73,7 +104,7 @@ fn answer(invocation: Invocation, start: Instant) -> Result<ExitCode> {
         Invocation::Version => {
             print(concat!("ostree-prepare-root (prepare-root) ", env!("CARGO_PKG_VERSION"), "\n"));
         }
-        Invocation::CheckConfig(path) => Config::check(path.as_bytes())?,
+        Invocation::CheckConfig(path) => Config::check(&path)?,
         Invocation::BreakAt(point, cmdline) => {
             if !Config::breaks_at(point, &read_cmdline(cmdline.as_deref())?)? {
                 return Ok(ExitCode::FAILURE);
@@ -97,7 +128,7 @@ fn prepare_or_explain(options: &Options, start: Instant) -> Result<ExitCode> {
             // However little is to be logged.
             log::set_max_level(log::max_level().max(log::LevelFilter::Warn));
             log::warn!(target: kmsg::LAST_WORDS, "{}", explanation.text());
-            Ok(ExitCode::from(error.class() as u8))
+            Ok(ExitCode(error.class() as u8))
         }
     }
 }
@@ -108,7 +139,7 @@ fn explain_only(options: &Options) -> Result<ExitCode> {
     let cmdline = read_cmdline(options.cmdline.as_deref())?;
     let explanation = explain::explain(&cmdline, &options.sysroot);
     print(&(if options.json { explanation.json() } else { explanation.text() } + "\n"));
-    Ok(explanation.refusal().map_or(ExitCode::SUCCESS, |error| ExitCode::from(error.class() as u8)))
+    Ok(explanation.refusal().map_or(ExitCode::SUCCESS, |error| ExitCode(error.class() as u8)))
 }
 
 fn prepare(options: &Options, cmdline: &Cmdline, start: Instant) -> Result<()> {
@@ -217,5 +248,5 @@ fn set_log_level(cmdline: &Cmdline, config: &Config) {
 
 /// Prints an answer. If nobody can read it, there is nobody to tell.
 fn print(text: &str) {
-    let _ = lookup::write_all(rustix::stdio::stdout(), text.as_bytes());
+    let _ = lookup::write_all(syscall::stdout(), text.as_bytes());
 }

@@ -18,6 +18,7 @@ mod recover;
 mod swap;
 pub mod switch;
 
+use crate::clock::Instant;
 use crate::deployment::Deployment;
 use crate::error::{Class, Error, Result};
 use crate::image::Image;
@@ -30,7 +31,6 @@ use layers::Layers;
 pub use recover::recover;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use std::time::Instant;
 
 /// Where the sources of a plan are.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! The table of mounts, `proc_pid_mountinfo(5)`. A normal boot does not read it.
 
 use crate::lookup;
+use alloc::vec::Vec;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]

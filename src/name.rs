@@ -1,6 +1,8 @@
 //! Names of deployments.
 
 use crate::error::printable;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 /// The name of a deployment: `ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +43,9 @@ impl Name {
     }
 }
 
-impl std::fmt::Display for Name {
+impl core::fmt::Display for Name {
     /// For people: the stateroot, and the checksum no longer than needed to recognise it.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let dot = self.directory.iter().rposition(|&byte| byte == b'.').unwrap_or(self.directory.len());
         let (checksum, serial) = self.directory.split_at(dot);
         let checksum = &checksum[..checksum.len().min(12)];

@@ -3,10 +3,9 @@
 use crate::config::{Break, Origin};
 use crate::error::{Class, Error, Result, printable};
 use crate::kernel::{Ability, Kernel};
-use lexopt::prelude::*;
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use alloc::string::String;
+use alloc::vec::Vec;
+use getargs::Arg::{Long, Positional, Short};
 
 /// One line, shown with every usage error.
 pub const USAGE: &str =
@@ -52,7 +51,7 @@ pub enum Invocation {
     /// Print the version.
     Version,
     /// Read this configuration file and say what is wrong with it.
-    CheckConfig(OsString),
+    CheckConfig(Vec<u8>),
     /// Say whether a shell is asked for at that point, on this command line or the kernel's.
     BreakAt(Break, Option<Vec<u8>>),
     /// Explain.
@@ -65,7 +64,7 @@ pub enum Invocation {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Options {
     /// Where the physical root is mounted.
-    pub sysroot: PathBuf,
+    pub sysroot: Vec<u8>,
     /// Replaces the contents of `/proc/cmdline`.
     pub cmdline: Option<Vec<u8>>,
     /// Print the plan and change nothing.
@@ -82,9 +81,9 @@ pub struct Options {
 
 impl Options {
     /// Everything as usual.
-    pub fn of(sysroot: PathBuf) -> Options {
+    pub fn of(sysroot: impl Into<Vec<u8>>) -> Options {
         Options {
-            sysroot,
+            sysroot: sysroot.into(),
             cmdline: None,
             dry_run: false,
             unless_booted: false,
@@ -99,36 +98,41 @@ impl Options {
 ///
 /// # Errors
 /// [`Class::Usage`], with the right form.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation> {
+pub fn parse(arguments: &[Vec<u8>]) -> Result<Invocation> {
     parse_arguments(arguments)
         .map_err(|wrong| Error::found(Class::Usage, "read the command line", wrong).hint(USAGE))
 }
 
-fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Invocation, String> {
-    let mut parser = lexopt::Parser::from_args(arguments);
+fn parse_arguments(arguments: &[Vec<u8>]) -> Result<Invocation, String> {
+    let mut parser = getargs::Options::new(arguments.iter().map(Vec::as_slice));
     let mut positional = Vec::new();
     let (mut dry_run, mut explain, mut json, mut kernel) = (false, false, false, Kernel::NEWEST);
     let (mut unless_booted, mut break_at) = (false, None);
-    while let Some(argument) = parser.next().map_err(wrong)? {
+    while let Some(argument) = parser.next_arg().map_err(wrong)? {
         match argument {
-            Long("help") | Short('h') => return Ok(Invocation::Help),
-            Long("version") => return Ok(Invocation::Version),
-            Long("check-config") => return Ok(Invocation::CheckConfig(parser.value().map_err(wrong)?)),
-            Long("break-at") => {
+            Long(b"help") | Short(b'h') => return Ok(Invocation::Help),
+            Long(b"version") => return Ok(Invocation::Version),
+            Long(b"check-config") => {
+                return Ok(Invocation::CheckConfig(parser.value().map_err(wrong)?.to_vec()));
+            }
+            Long(b"break-at") => {
                 let point = parser.value().map_err(wrong)?;
-                let point = Break::parse(point.as_bytes()).ok_or("--break-at takes before or after")?;
+                let point = Break::parse(point).ok_or("--break-at takes before or after")?;
                 break_at = Some(point);
             }
-            Long("unless-booted") => unless_booted = true,
-            Long("dry-run") => dry_run = true,
-            Long("explain") => explain = true,
-            Long("json") => json = true,
-            Long("without") => match parser.value().map_err(wrong)?.to_str().and_then(Ability::named) {
-                Some(ability) => kernel.forget(ability),
-                None => return Err("--without takes a feature that --help lists".into()),
-            },
-            Value(value) => positional.push(value),
-            _ => return Err(wrong(argument.unexpected())),
+            Long(b"unless-booted") => unless_booted = true,
+            Long(b"dry-run") => dry_run = true,
+            Long(b"explain") => explain = true,
+            Long(b"json") => json = true,
+            Long(b"without") => {
+                match str::from_utf8(parser.value().map_err(wrong)?).ok().and_then(Ability::named) {
+                    Some(ability) => kernel.forget(ability),
+                    None => return Err("--without takes a feature that --help lists".into()),
+                }
+            }
+            Positional(value) => positional.push(value.to_vec()),
+            Long(name) => return Err(format!("unknown option --{}", printable(name))),
+            Short(name) => return Err(format!("unknown option -{}", printable(&[name]))),
         }
     }
     if json && !dry_run && !explain {
@@ -140,12 +144,12 @@ fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result
     let mut positional = positional.into_iter();
     if let Some(point) = break_at {
         return match (positional.next(), positional.next()) {
-            (cmdline, None) => Ok(Invocation::BreakAt(point, cmdline.map(OsStringExt::into_vec))),
+            (cmdline, None) => Ok(Invocation::BreakAt(point, cmdline)),
             _ => Err("more than one argument".into()),
         };
     }
     let (sysroot, cmdline) = match (positional.next(), positional.next(), positional.next()) {
-        (Some(sysroot), cmdline, None) => (PathBuf::from(sysroot), cmdline.map(OsStringExt::into_vec)),
+        (Some(sysroot), cmdline, None) => (sysroot, cmdline),
         (None, ..) => return Err("SYSROOT is missing".into()),
         _ => return Err("more than two arguments".into()),
     };
@@ -153,14 +157,16 @@ fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> std::result
     Ok(if explain { Invocation::Explain(options) } else { Invocation::Prepare(options) })
 }
 
-/// What is wrong with the arguments. (lexopt's own text quotes them as they are.)
-fn wrong(error: lexopt::Error) -> String {
-    use lexopt::Error::{MissingValue, UnexpectedOption, UnexpectedValue};
-    match error {
-        UnexpectedOption(option) => format!("unknown option {}", printable(option.as_bytes())),
-        MissingValue { option: Some(option) } => format!("{option} needs a value"),
-        UnexpectedValue { option, .. } => format!("{option} takes no value"),
-        _ => "an argument is not understood".into(),
+/// What is wrong with the value of an option.
+fn wrong(error: getargs::Error<&[u8]>) -> String {
+    let (option, what) = match error {
+        getargs::Error::RequiresValue(option) => (option, "needs a value"),
+        getargs::Error::DoesNotRequireValue(option) => (option, "takes no value"),
+        _ => return "an argument is not understood".into(),
+    };
+    match option {
+        getargs::Opt::Long(name) => format!("--{} {what}", printable(name)),
+        getargs::Opt::Short(name) => format!("-{} {what}", printable(&[name])),
     }
 }
 
@@ -169,7 +175,8 @@ mod tests {
     use super::*;
 
     fn parse_all(arguments: &[&str]) -> Result<Invocation> {
-        parse(arguments.iter().map(OsString::from))
+        let arguments: Vec<Vec<u8>> = arguments.iter().map(|&argument| argument.into()).collect();
+        parse(&arguments)
     }
 
     #[test]
@@ -177,7 +184,7 @@ mod tests {
         let options = |cmdline: Option<&str>| {
             Invocation::Prepare(Options {
                 cmdline: cmdline.map(|c| c.as_bytes().to_vec()),
-                ..Options::of("/sysroot".into())
+                ..Options::of("/sysroot")
             })
         };
         assert_eq!(parse_all(&["/sysroot"]), Ok(options(None)));

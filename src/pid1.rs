@@ -15,10 +15,11 @@ use crate::mount::{early, switch};
 use crate::options::Options;
 use crate::root_device::{self, argument::RootArgument};
 use crate::syscall;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::time::Duration;
 pub use dead_end::dead_end;
 use rustix::process::WaitOptions;
-use std::convert::Infallible;
-use std::time::Duration;
 
 /// Where an initramfs mounts the physical root.
 pub const SYSROOT: &str = "/sysroot";
@@ -82,7 +83,7 @@ pub fn physical_root(_: &Cmdline) -> Result<()> {
 pub fn apart(work: impl FnOnce() -> bool) -> Result<bool> {
     let fail = |errno| Error::errno(Class::Run, "start a process", errno);
     let Some(child) = syscall::fork().map_err(fail)? else {
-        std::process::exit(if work() { 0 } else { 1 });
+        syscall::exit(if work() { 0 } else { 1 });
     };
     let waited = rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(child), WaitOptions::empty()));
     Ok(waited.map_err(fail)?.is_some_and(|(_, status)| status.exit_status() == Some(0)))
@@ -93,10 +94,10 @@ pub fn apart(work: impl FnOnce() -> bool) -> Result<bool> {
 /// # Errors
 /// [`Class::Incomplete`]: there is no init.
 /// [`Class::Mount`]
-pub fn start_init(options: &Options, cmdline: &Cmdline) -> Result<Infallible> {
+pub fn start_init(options: &Options, cmdline: &Cmdline, arguments: &[Vec<u8>]) -> Result<Infallible> {
     let candidates = init::candidates(cmdline);
     // After the switch it would be too late to explain.
     init::check(&options.sysroot, &candidates)?;
     switch::switch(&options.sysroot)?;
-    init::become_init(&candidates, std::env::args_os())
+    init::become_init(&candidates, arguments)
 }

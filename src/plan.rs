@@ -8,6 +8,8 @@ use crate::contents::{Contents, Questions};
 use crate::deployment::Facts;
 use crate::error::{Class, Error, Result};
 use crate::name::Name;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 /// The mounts that make the new root, in order, and what is announced of them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,6 @@
 //! What this program is, by how it was started. The one place that decides it.
 
 use crate::cmdline::Cmdline;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// What this program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +19,11 @@ pub enum Role {
 impl Role {
     /// `process`: our number. `name`: how we were called. `cmdline`: the kernel's, if it can be read, which without an
     /// initramfs it cannot yet. Process 1 of a container is a command: there the kernel was told another init.
-    pub fn of(process: u32, name: Option<&OsStr>, cmdline: impl FnOnce() -> Option<Cmdline>) -> Role {
-        let file = name.map(Path::new).and_then(Path::file_name).map(OsStr::as_bytes);
-        let is_init = |cmdline: Cmdline| cmdline.init() == name.map(OsStr::as_bytes);
+    pub fn of(process: u32, name: Option<&[u8]>, cmdline: impl FnOnce() -> Option<Cmdline>) -> Role {
+        let file = name.and_then(|name| name.rsplit(|&byte| byte == b'/').next());
+        let is_init = |cmdline: Cmdline| cmdline.init() == name;
         match process {
-            1 if name == Some(OsStr::new("/init")) => Role::Initramfs,
+            1 if name == Some(b"/init") => Role::Initramfs,
             1 if cmdline().is_none_or(is_init) => Role::PhysicalRoot,
             _ if file == Some(b"modprobe") => Role::Modprobe,
             _ => Role::Command,
@@ -42,7 +39,7 @@ mod tests {
     fn how_it_is_started_decides() {
         let deployed = "/ostree/boot.1/debian/0123/0/usr/lib/ostree/ostree-prepare-root";
         let of = |process, name: &str, cmdline: Option<&str>| {
-            Role::of(process, Some(OsStr::new(name)), || cmdline.map(Cmdline::new))
+            Role::of(process, Some(name.as_bytes()), || cmdline.map(Cmdline::new))
         };
         let asked = format!("init=/bin/sh init={deployed} -- init=/sbin/init");
         assert_eq!(of(1, "/init", Some("quiet")), Role::Initramfs);

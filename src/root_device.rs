@@ -21,13 +21,17 @@ pub mod partition_table;
 pub mod superblock;
 pub mod uevent;
 
+use crate::clock;
+use crate::clock::Instant;
 use crate::error::{Class, Error, Result, describe, printable};
+use alloc::ffi::CString;
+use alloc::string::String;
+use alloc::vec::Vec;
 use argument::{By, ELSEWHERE, RootArgument, Wait};
+use core::time::Duration;
 use device::{Content, Device, PLACES, Places};
 use rustix::fs::Access;
 use rustix::io::Errno;
-use std::ffi::CString;
-use std::time::{Duration, Instant};
 use superblock::{Kind, Superblock};
 use uevent::{Event, Monitor};
 
@@ -55,7 +59,7 @@ pub fn find(argument: &RootArgument, limit: Duration, waiting: &mut dyn FnMut(&E
     // Before the first look, so that nothing is missed that comes after it.
     let monitor = Monitor::open().map_err(|errno| fail("listen to the kernel's events", errno))?;
     // As the kernel does: for devices that show up and are not ready yet.
-    std::thread::sleep(argument.delay);
+    clock::sleep(argument.delay);
     let mut next = |limit| monitor.next(limit);
     Search { places: PLACES, argument, next: &mut next }.find(limit, waiting)
 }

@@ -4,15 +4,19 @@ pub mod unfinished;
 
 use crate::booted::{self, Booted};
 use crate::choice::Instead;
+use crate::clock;
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
 use crate::plan::Traces;
+use alloc::borrow::ToOwned;
+use alloc::ffi::CString;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::time::Duration;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use std::ffi::{CStr, CString};
-use std::path::Path;
-use std::time::Duration;
 use unfinished::{Made, MountId, Notes};
 
 /// Marks an OSTree system for the generator and others.
@@ -60,7 +64,7 @@ impl Lock {
         for _ in 0..Lock::TRIES {
             match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Lock { _directory: directory }),
-                Err(Errno::WOULDBLOCK) => std::thread::sleep(Lock::PAUSE),
+                Err(Errno::WOULDBLOCK) => clock::sleep(Lock::PAUSE),
                 Err(errno) => return Err(fail(errno)),
             }
         }
@@ -84,7 +88,7 @@ impl RunFiles {
     ///
     /// # Errors
     /// [`Class::Run`]
-    pub fn new(sysroot: &Path) -> Result<RunFiles> {
+    pub fn new(sysroot: &[u8]) -> Result<RunFiles> {
         // What we make has the modes it is given.
         rustix::process::umask(Mode::empty());
         let mut files = RunFiles::default();
@@ -112,7 +116,7 @@ impl RunFiles {
     /// [`Class::Run`]
     pub fn transient_etc(&mut self) -> Result<String> {
         // Six characters, as libostree's.
-        let first = std::process::id();
+        let first = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
         self.new_directory(
             |number| format!("/run/ostree/transient-etc.{:06}", (first + number) % 1_000_000),
             0o700,
@@ -250,7 +254,7 @@ impl RunFiles {
 
     /// The new root is in place: what was made stays, and there is nothing left to do.
     pub fn keep(mut self) {
-        for made in std::mem::take(&mut self.made) {
+        for made in core::mem::take(&mut self.made) {
             if let Made::Replaced(path) = made
                 && let Err(errno) = rustix::fs::unlink(kept(&path).as_c_str())
             {
@@ -267,7 +271,7 @@ impl RunFiles {
     }
 
     fn forget_notes(&mut self) {
-        if std::mem::take(&mut self.noted)
+        if core::mem::take(&mut self.noted)
             && let Err(errno) = rustix::fs::unlink(unfinished::PATH)
             && errno != Errno::NOENT
         {
@@ -329,7 +333,7 @@ impl Drop for RunFiles {
         let failed = |path: &CStr, errno| {
             log::warn!("take back {}: {}", printable(path.to_bytes()), describe(errno));
         };
-        for made in std::mem::take(&mut self.made).into_iter().rev() {
+        for made in core::mem::take(&mut self.made).into_iter().rev() {
             let (path, result) = match &made {
                 Made::Directory(path) if path.as_c_str() == PRIVATE => {
                     // The notes are in there.

@@ -2,10 +2,11 @@
 
 use crate::error::{Class, Error, Result};
 use crate::lookup;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
-use std::ffi::CStr;
 
 /// Where it is, the first that exists: `file-hierarchy(7)`, and what OSTree has of the commit's own
 /// `/var` (since 2024.3 it stays in the deployment, <https://github.com/ostreedev/ostree/pull/3166>).

@@ -1,7 +1,9 @@
 //! `ostree.prepare-root.deployment=`: a deployment chosen by the person at the boot prompt.
 
 use crate::name::Name;
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use core::fmt;
 
 /// What it says.
 #[derive(Clone, Debug, PartialEq, Eq)]

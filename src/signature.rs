@@ -12,9 +12,10 @@
 //! without, which also refuses some signatures that nobody but the key's owner can make.
 
 use crate::gvariant;
+use alloc::vec::Vec;
+use core::fmt;
 use ct_codecs::{Base64, Decoder};
 use ed25519_compact::{Error, PublicKey, Signature};
-use std::fmt;
 
 /// A DER `SubjectPublicKeyInfo` is this and the key's 32 bytes (RFC 8410, sections 3 and 4).
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];

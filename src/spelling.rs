@@ -1,5 +1,7 @@
 //! The known word that somebody may have meant.
 
+use alloc::vec::Vec;
+
 /// The one of `known` that `word` differs from by the fewest inserted, removed or replaced bytes, if that
 /// is at most a third of it.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

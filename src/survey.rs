@@ -9,6 +9,8 @@ use crate::error::printable;
 use crate::lookup;
 use crate::name::Name;
 use crate::sysroot::Sysroot;
+use alloc::string::String;
+use alloc::vec::Vec;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Dir, FileType, OFlags};
 
@@ -80,7 +82,7 @@ impl Survey {
     /// By insertion: there are few, and the standard library's way is 4 kB of the program.
     fn sort(&mut self) {
         let key = |listed: &Listed| (listed.entry, listed.time);
-        let unsorted = std::mem::take(&mut self.deployments);
+        let unsorted = core::mem::take(&mut self.deployments);
         for listed in unsorted {
             let before = |other: &Listed| {
                 (key(other), &listed.name.path()[..]) > (key(&listed), &other.name.path()[..])

@@ -1,14 +1,18 @@
 //! System calls without a safe wrapper in rustix 1.1, each with the reason it is needed. All `unsafe`
-//! of the program is here.
+//! of the library is here.
 
 #![allow(unsafe_code)]
 
+use alloc::ffi::CString;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::time::Duration;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
-use std::ffi::{CStr, CString};
 
 /// What `mount_setattr(2)` changes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,33 +79,56 @@ pub fn fork() -> rustix::io::Result<Option<Pid>> {
 pub fn execute(path: &CStr, arguments: &[CString]) -> Errno {
     let mut pointers: Vec<*const libc::c_char> = vec![path.as_ptr()];
     pointers.extend(arguments.iter().map(|argument| argument.as_ptr()));
-    pointers.push(std::ptr::null());
+    pointers.push(core::ptr::null());
     // SAFETY: a C string, and an array of such that ends with a null pointer; all live until the call returns.
     unsafe { libc::execv(path.as_ptr(), pointers.as_ptr()) };
     last_errno()
 }
 
-/// Where the kernel could not open a console for init, none of the three standard files is open, and Rust's runtime
-/// aborts before `main` unless it can open `/dev/null`, which is not there yet either. Any file that is always there will
-/// do until there are devices.
-extern "C" fn open_standard_files() {
-    for file in 0..3 {
-        // SAFETY: no pointer but a C string; a new descriptor is the lowest that is free, and belongs to nobody yet.
-        unsafe {
-            if libc::fcntl(file, libc::F_GETFD) == -1 {
-                libc::open(c"/".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
-            }
-        }
-    }
+/// Ends this process.
+pub fn exit(status: i32) -> ! {
+    // SAFETY: nothing is left to be done: no buffers, no handlers.
+    unsafe { libc::_exit(status) }
 }
 
-/// The functions that run before `main` (System V ABI, `DT_INIT_ARRAY`).
-#[used]
-#[unsafe(link_section = ".init_array")]
-static BEFORE_MAIN: extern "C" fn() = open_standard_files;
+/// The time since some moment (`CLOCK_MONOTONIC`), from the C library, which can ask without a system call.
+pub fn monotonic_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` lives until the call returns. It cannot fail: every kernel has that clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
 
-/// Lets SIGPIPE end the process, as the kernel started it: Rust's runtime ignores the signal, and a program that is
-/// executed inherits that.
+/// The C library's words for an errno.
+pub fn error_text(errno: Errno) -> String {
+    let mut text = [0; 128];
+    // SAFETY: at most that many bytes are written, with a NUL at the end.
+    unsafe { libc::strerror_r(errno.raw_os_error(), text.as_mut_ptr().cast(), text.len()) };
+    CStr::from_bytes_until_nul(&text).unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Standard input.
+pub fn stdin() -> BorrowedFd<'static> {
+    standard_file(libc::STDIN_FILENO)
+}
+
+/// Standard output.
+pub fn stdout() -> BorrowedFd<'static> {
+    standard_file(libc::STDOUT_FILENO)
+}
+
+/// Standard error.
+pub fn stderr() -> BorrowedFd<'static> {
+    standard_file(libc::STDERR_FILENO)
+}
+
+fn standard_file(number: i32) -> BorrowedFd<'static> {
+    // SAFETY: it is open before the program begins, and nobody closes it.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// Lets SIGPIPE end the process, as the kernel started it: this program ignores the signal, and one that is executed
+/// inherits that.
 pub fn default_pipe_signal() {
     // SAFETY: no handler is installed.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -226,9 +253,7 @@ pub fn btrfs_device(directory: BorrowedFd<'_>) -> rustix::io::Result<CString> {
             Err(Errno::NODEV) => {}
             Err(errno) => return Err(errno),
             Ok(_) => {
-                return CStr::from_bytes_until_nul(&device.path)
-                    .map(CStr::to_owned)
-                    .map_err(|_| Errno::INVAL);
+                return CStr::from_bytes_until_nul(&device.path).map(CString::from).map_err(|_| Errno::INVAL);
             }
         }
     }
@@ -254,7 +279,8 @@ unsafe fn ioctl(file: BorrowedFd<'_>, request: u32, argument: usize) -> rustix::
 }
 
 fn last_errno() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+    // SAFETY: the address is that of this thread's errno.
+    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
 #[cfg(test)]

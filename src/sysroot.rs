@@ -4,26 +4,25 @@ use crate::error::{Class, Error, Result, printable};
 use crate::lookup;
 use crate::name::Name;
 use crate::syscall;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
-use std::ffi::CStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 
 /// The mounted physical root.
 #[derive(Debug)]
 pub struct Sysroot {
     handle: OwnedFd,
     /// Where it is mounted, without symbolic links.
-    pub path: PathBuf,
+    pub path: Vec<u8>,
     /// Device and inode number of its root directory.
     pub identity: (u64, u64),
 }
 
-impl std::fmt::Display for Sysroot {
+impl core::fmt::Display for Sysroot {
     /// Where it is mounted.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&printable(self.path.as_os_str().as_bytes()))
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&printable(&self.path))
     }
 }
 
@@ -33,8 +32,8 @@ impl Sysroot {
     /// # Errors
     /// [`Class::Sysroot`] when `path` is no directory, or not the root of a mount: nothing could be
     /// put in its place.
-    pub fn open(path: &Path) -> Result<Sysroot> {
-        let what = format!("open the physical root {}", printable(path.as_os_str().as_bytes()));
+    pub fn open(path: &[u8]) -> Result<Sysroot> {
+        let what = format!("open the physical root {}", printable(path));
         let fail = |errno| Error::errno(Class::Sysroot, &*what, errno);
         let handle =
             rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -52,7 +51,7 @@ impl Sysroot {
             Error::errno(Class::Sysroot, "find the path of the physical root in /proc/self/fd", errno)
                 .hint("mount proc on /proc and run this again")
         })?;
-        if path == Path::new("/") {
+        if path == b"/" {
             let found = "it is the root directory of everything that runs";
             return Err(Error::found(Class::Unsupported, what, found)
                 .hint("boot with an initramfs that runs this program, or with it as init="));
@@ -79,8 +78,8 @@ impl Sysroot {
 
     /// The name of the deployment whose directory has this path in our mount namespace, if it is on this
     /// physical root: here, or below `sysroot` after an earlier run has put it away there.
-    pub fn deployment_at(&self, path: &Path) -> Option<Name> {
-        let below = path.strip_prefix(&self.path).ok()?.as_os_str().as_bytes();
+    pub fn deployment_at(&self, path: &[u8]) -> Option<Name> {
+        let below = lookup::below(path, &self.path)?;
         Name::from_path(below).or_else(|| Name::from_path(below.strip_prefix(b"sysroot/")?))
     }
 

@@ -6,7 +6,7 @@ use goblin::elf::program_header::{PF_W, PF_X, PT_GNU_STACK, PT_INTERP, PT_LOAD};
 use std::path::{Path, PathBuf};
 
 /// The most bytes it may have.
-const LIMIT: usize = 576 * 1024;
+const LIMIT: usize = 336 * 1024;
 
 /// What is wrong with a program, in words; nothing is good.
 fn faults(program: &[u8]) -> Vec<String> {

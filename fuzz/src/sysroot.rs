@@ -13,7 +13,6 @@ use prepare_root::error::{Class, Error};
 use prepare_root::explain;
 use prepare_root::sysroot::Sysroot;
 use prepare_root::{error, mount, plan};
-use std::path::Path;
 use world::{SYSROOT, State, World};
 
 /// One input. With `DESCRIBE` in the environment, tells what the bytes stand for, and how it ended.
@@ -57,7 +56,7 @@ fn prepare(description: &Description) -> error::Result<End> {
     let config = Config::parse(&cmdline, "the file", &description.config)?;
     mount::recover()?;
 
-    let sysroot = Sysroot::open(Path::new(SYSROOT))?;
+    let sysroot = Sysroot::open(SYSROOT.as_bytes())?;
     let Some(choice) = Choice::of(&config, &sysroot).transpose() else { return Ok(End::NothingToDo) };
     let make_root = |choice: &Choice| {
         let Candidate { deployment, image, mut plan } = Candidate::of(&config, &sysroot, &choice.deployment)?;
@@ -87,7 +86,7 @@ fn prepare(description: &Description) -> error::Result<End> {
 /// What is said of a refusal, for people and for programs.
 fn explain(description: &Description, error: &Error) {
     let cmdline = Cmdline::new(&*description.cmdline);
-    let explanation = explain::refusal(Origin::Initramfs, &cmdline, Path::new(SYSROOT), error.clone());
+    let explanation = explain::refusal(Origin::Initramfs, &cmdline, SYSROOT.as_bytes(), error.clone());
     world::assert_printable(&explanation.text());
     world::assert_printable(&explanation.json());
 }

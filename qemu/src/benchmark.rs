@@ -42,7 +42,7 @@ const WAYS: [(Generator, Bus); 7] = [
 ];
 
 /// What the stopwatch says.
-const SAID: &str = "prepare-root-stopwatch: started at ";
+const SAID: &str = "prepare-root-stopwatch[1]: started at ";
 
 /// What the pages are called.
 const PAGE: &str = "docs/benchmarks.md";
@@ -141,7 +141,7 @@ fn for_initramfs(word: &str) -> String {
 /// What a boot took, by what the console shows of it.
 fn times(console: &str) -> Option<Times> {
     let program = qemu::kernel_time(console, console.find(qemu::INIT_RUNS)?)?;
-    let init = console.lines().find_map(|line| line.trim_end().strip_prefix(SAID))?.parse().ok()?;
+    let init = console.lines().find_map(|line| Some(line.trim_end().split_once(SAID)?.1))?.parse().ok()?;
     Some(Times { program, init })
 }
 
@@ -308,7 +308,7 @@ mod tests {
 
     const CONSOLE: &str = "[    0.000000] Linux version 6.12.1-cloud-amd64 (x)\r\n\
         [    2.500000] Run /init as init process\r\n[    2.6] ostree-prepare-root[1]: hm\r\n\
-        \r\nprepare-root-stopwatch: started at 2.750001\r\n[    2.8] reboot: Power down\r\n";
+        [    2.760000] prepare-root-stopwatch[1]: started at 2.750001\r\n[    2.8] reboot: Power down\r\n";
 
     fn way(generator: Generator, size: u64, inits: &[f64]) -> Way {
         let boots = inits.iter().map(|init| Times { program: 1.0, init: *init }).collect();

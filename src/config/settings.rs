@@ -6,6 +6,9 @@ use crate::error::{Class, Error, Result, printable};
 use crate::keyfile::{self, KeyFile};
 use crate::selector::{self, Selector};
 use crate::spelling;
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 /// Where the public keys are, unless the configuration says otherwise.
 pub const KEYS: &str = "/etc/ostree/initramfs-root-binding.key";
@@ -76,7 +79,7 @@ impl<'a> Settings<'a> {
         }
         let name = format!("ostree.prepare-root.{name}");
         let Some(value) = self.cmdline.value(&name) else { return Ok(None) };
-        if let Some(value) = std::str::from_utf8(value).ok().and_then(parse) {
+        if let Some(value) = core::str::from_utf8(value).ok().and_then(parse) {
             return Ok(Some(value));
         }
         let found = format!("{name}={} is none of {known}", printable(value));

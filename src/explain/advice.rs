@@ -9,6 +9,9 @@ use crate::config::{Config, Enabled, Overrides, Source};
 use crate::error::Error;
 use crate::selector::Selector;
 use crate::sysroot::Sysroot;
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 /// What to do.
 #[derive(Debug)]

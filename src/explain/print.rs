@@ -4,6 +4,9 @@ use super::{Asked, Explanation, Row, Verdict};
 use crate::choice::short;
 use crate::error::printable;
 use crate::json::{array, bytes, object, optional, string};
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 /// Columns of a screen.
 const WIDTH: usize = 80;

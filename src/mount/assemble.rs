@@ -8,19 +8,20 @@
 use super::clone::private_tree;
 use super::material::Material;
 use super::{Disk, Failure, Layers};
+use crate::clock::Instant;
 use crate::contents::Contents;
 use crate::error::{Class, Error, Result};
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
 use crate::plan::{Plan, Step};
 use crate::syscall::{self, Attributes, Propagation};
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MoveMountFlags;
 use rustix::thread::LinkNameSpaceType;
-use std::ffi::CStr;
-use std::time::Instant;
 
 /// Makes the tree: a detached mount with all others of the plan in it, every one private. If the
 /// plan was not settled yet, it is settled with the contents of the new root.

@@ -2,10 +2,13 @@
 
 use crate::error::{Class, Error, Result, describe};
 use crate::syscall::{self, Attributes, Propagation};
+use alloc::ffi::CString;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-use std::ffi::{CStr, CString};
 
 /// The file system, and for errors what it is going to be.
 #[derive(Debug)]

@@ -3,12 +3,14 @@
 use super::context::Context;
 use crate::error::{Class, Error, Result, printable};
 use crate::lookup;
+use crate::syscall;
+use alloc::ffi::CString;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::path::Arg;
-use std::ffi::{CStr, CString};
 
 /// A file system that is the same on every machine.
 struct Early {
@@ -228,8 +230,7 @@ pub fn root_again(place: &str) -> Result<()> {
     again().map_err(|errno| Error::errno(Class::Mount, format!("mount / again on {place}"), errno))
 }
 
-/// Opens the console in place of what [`syscall`](crate::syscall) put where the kernel had none for us: there were no
-/// devices then.
+/// Opens the console in place of what `runtime.rs` put where the kernel had none for us: there were no devices then.
 pub fn console() {
     let stand_in = |file: BorrowedFd<'_>| {
         rustix::fs::fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
@@ -237,13 +238,13 @@ pub fn console() {
     let open = |path| rustix::fs::openat(CWD, path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty());
     let Ok(file) = open(c"/dev/console").or_else(|_| open(c"/dev/null")) else { return };
     // What fails here could not be told either.
-    if stand_in(rustix::stdio::stdin()) {
+    if stand_in(syscall::stdin()) {
         let _ = rustix::stdio::dup2_stdin(&file);
     }
-    if stand_in(rustix::stdio::stdout()) {
+    if stand_in(syscall::stdout()) {
         let _ = rustix::stdio::dup2_stdout(&file);
     }
-    if stand_in(rustix::stdio::stderr()) {
+    if stand_in(syscall::stderr()) {
         let _ = rustix::stdio::dup2_stderr(&file);
     }
 }

@@ -7,9 +7,9 @@ use crate::image::Image;
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
 use crate::syscall;
+use core::ffi::CStr;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use std::ffi::CStr;
 
 /// Mounts the image, detached: the very file that is open, which is the one that was verified.
 ///

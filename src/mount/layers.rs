@@ -6,8 +6,9 @@ use crate::config::Transient;
 use crate::error::{Class, Error, Result};
 use crate::plan::Plan;
 use crate::run::RunFiles;
+use alloc::string::String;
+use core::ffi::CStr;
 use rustix::fd::OwnedFd;
-use std::ffi::CStr;
 
 /// The directories. Dropped without [`keep`](Layers::keep), what was mounted for them is taken off.
 #[derive(Debug)]

@@ -3,10 +3,12 @@
 use super::context::{Context, c_string};
 use crate::config::Transient;
 use crate::error::{Class, Error, Result, describe};
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use core::ffi::CStr;
 use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
-use std::ffi::CStr;
 
 /// Mounts an empty tmpfs, detached and private; `mode`: of its root directory, octal.
 ///

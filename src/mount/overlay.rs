@@ -5,10 +5,13 @@ use super::context::{Context, c_string};
 use crate::error::{Class, Error, describe};
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
+use alloc::ffi::CString;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
-use std::ffi::{CStr, CString};
 
 /// What an overlay is made of.
 #[derive(Debug)]

@@ -6,11 +6,10 @@ use crate::error::{Class, Error, Result, describe};
 use crate::mountinfo::{self, Mount};
 use crate::run::RunFiles;
 use crate::run::unfinished::{Made, MountId, Notes, Unfinished};
+use alloc::string::String;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// Looks whether the last run came to its end. If not, afterwards its new root is there, or the physical
 /// root and `/run` as it was.
@@ -45,11 +44,9 @@ fn finish(left: &Unfinished) -> Result<bool> {
     let Some(root) = left.root else { return Ok(false) };
     let mounts = mountinfo::read().map_err(fail)?;
     let Some(found) = mounts.iter().find(|mount| mount.number == root.number) else { return Ok(false) };
-    let at = Path::new(std::ffi::OsStr::from_bytes(&found.place));
+    let at = found.place.as_slice();
     if MountId::at(at).map_err(fail)? != root {
-        if found.place != left.at.as_os_str().as_bytes()
-            || !is_beneath(&mounts, root, &left.at).map_err(fail)?
-        {
+        if found.place != left.at || !is_beneath(&mounts, root, &left.at).map_err(fail)? {
             return Ok(false);
         }
         uncover(root, at)?;
@@ -64,11 +61,11 @@ fn finish(left: &Unfinished) -> Result<bool> {
 }
 
 /// Whether that mount carries the one that is seen at the path, and that perhaps another.
-fn is_beneath(mounts: &[Mount], root: MountId, path: &Path) -> rustix::io::Result<bool> {
+fn is_beneath(mounts: &[Mount], root: MountId, path: &[u8]) -> rustix::io::Result<bool> {
     let mut number = MountId::at(path)?.number;
     for _ in 0..mounts.len() {
         let Some(mount) = mounts.iter().find(|mount| mount.number == number) else { break };
-        if mount.place != path.as_os_str().as_bytes() || mount.number == root.number {
+        if mount.place != path || mount.number == root.number {
             break;
         }
         number = mount.parent;
@@ -80,7 +77,7 @@ fn is_beneath(mounts: &[Mount], root: MountId, path: &Path) -> rustix::io::Resul
 }
 
 /// Puts the physical root back if it was taken off.
-fn put_back(path: &Path) -> Result<()> {
+fn put_back(path: &[u8]) -> Result<()> {
     let fail = |errno| undo("put back the physical root that an interrupted run took off", errno);
     let Some((refuge, copy)) = Refuge::left().map_err(fail)? else { return Ok(()) };
     let is_there = || Ok(MountId::at(path)?.root == MountId::of(&copy)?.root);

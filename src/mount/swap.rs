@@ -13,13 +13,12 @@ use crate::mountinfo::{self, Mount};
 use crate::run::unfinished::MountId;
 use crate::syscall::{self, Attributes, Propagation};
 use crate::sysroot::Sysroot;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
-use std::ffi::{CStr, OsStr};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// Where a copy of the physical root is mounted while nothing is at its place.
 const REFUGE: &CStr = c"/run/ostree/.private/physical-root";
@@ -56,9 +55,9 @@ const COVERS: usize = 8;
 ///
 /// # Errors
 /// [`Class::Undo`]: it is still covered.
-pub fn uncover(root: MountId, path: &Path) -> Result<()> {
+pub fn uncover(root: MountId, path: &[u8]) -> Result<()> {
     let fail = |errno| {
-        let path = printable(path.as_os_str().as_bytes());
+        let path = printable(path);
         let hint =
             "the physical root is what is seen there, and the new root is hidden beneath it: run this again";
         Error::errno(Class::Undo, format!("detach {path} from above the new root"), errno).hint(hint)
@@ -101,14 +100,17 @@ fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
 /// Where the physical root is mounted, to be found when it is not.
 pub struct Place<'a> {
     parent: OwnedFd,
-    name: &'a OsStr,
+    name: &'a [u8],
 }
 
 impl Place<'_> {
-    /// Takes a path without symbolic links.
-    pub fn of(path: &Path) -> rustix::io::Result<Place<'_>> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    /// Takes an absolute path without symbolic links.
+    pub fn of(path: &[u8]) -> rustix::io::Result<Place<'_>> {
+        let slash = path.iter().rposition(|&byte| byte == b'/').ok_or(Errno::INVAL)?;
+        let (parent, name) = (&path[..slash.max(1)], &path[slash + 1..]);
+        if name.is_empty() {
+            return Err(Errno::INVAL);
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Place { parent: rustix::fs::openat(CWD, parent, flags, Mode::empty())?, name })
     }
@@ -151,7 +153,7 @@ impl Refuge {
 
     /// It stays, for the next run.
     pub fn leave(self) {
-        std::mem::forget(self);
+        core::mem::forget(self);
     }
 }
 
@@ -177,7 +179,7 @@ impl Drop for Refuge {
 /// Detaches the topmost mount at a path. (There is no way to take off one below it: the call follows even
 /// a handle to what is mounted on top.) If that fails it is tried again, since there is no other way.
 /// Returns what is lost with it.
-fn detach(path: &Path) -> rustix::io::Result<Vec<Propagating>> {
+fn detach(path: &[u8]) -> rustix::io::Result<Vec<Propagating>> {
     let before = part_from_peers(path).unwrap_or_else(|errno| {
         log::warn!("set the propagation of the physical root before it is taken off: {}", describe(errno));
         Vec::new()
@@ -193,7 +195,7 @@ type Propagating = (Vec<u8>, bool);
 /// Makes the mounts at and below a path private that have peers elsewhere in our namespace, such as a `/dev` that is
 /// mounted there too. Else what is mounted in them would disappear there as well. Returns what they were
 /// before.
-fn part_from_peers(path: &Path) -> rustix::io::Result<Vec<Propagating>> {
+fn part_from_peers(path: &[u8]) -> rustix::io::Result<Vec<Propagating>> {
     let mounts = mountinfo::read()?;
     let mut tree = vec![MountId::at(path)?.number];
     let mut known = 0;
@@ -204,7 +206,7 @@ fn part_from_peers(path: &Path) -> rustix::io::Result<Vec<Propagating>> {
     }
     let (inside, outside): (Vec<_>, Vec<_>) = mounts.iter().partition(|mount| tree.contains(&mount.number));
     let below = |mount: &&Mount| {
-        let rest = mount.place.strip_prefix(path.as_os_str().as_bytes())?;
+        let rest = mount.place.strip_prefix(path)?;
         Some((rest.strip_prefix(b"/").unwrap_or(rest).to_vec(), mount.group.is_some()))
     };
     let before = inside.iter().filter_map(below).collect();
@@ -214,7 +216,7 @@ fn part_from_peers(path: &Path) -> rustix::io::Result<Vec<Propagating>> {
             continue;
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(CWD, OsStr::from_bytes(&mount.place), flags, Mode::empty())?;
+        let opened = rustix::fs::openat(CWD, mount.place.as_slice(), flags, Mode::empty())?;
         let private = Attributes { readonly: None, propagation: Some(Propagation::Private) };
         syscall::mount_setattr(&opened, false, private)?;
     }

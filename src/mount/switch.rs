@@ -2,13 +2,12 @@
 
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FsWord, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
-use std::ffi::CStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// What goes along: the running system wants to find in there what was found and made so far.
 const ALONG: [&CStr; 4] = [c"/dev", c"/proc", c"/sys", c"/run"];
@@ -22,8 +21,8 @@ const TMPFS: FsWord = 0x0102_1994;
 ///
 /// # Errors
 /// [`Class::Mount`]; nothing has changed.
-pub fn switch(new: &Path) -> Result<()> {
-    let what = || format!("make {} the root directory", printable(new.as_os_str().as_bytes()));
+pub fn switch(new: &[u8]) -> Result<()> {
+    let what = || format!("make {} the root directory", printable(new));
     let fail = |errno| Error::errno(Class::Mount, what(), errno);
     // By handle: after the switch their paths lead elsewhere.
     let along: Vec<_> = ALONG.into_iter().filter_map(|place| Some((place, mount_at(place)?))).collect();

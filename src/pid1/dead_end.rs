@@ -1,9 +1,11 @@
 //! When nothing more can be done.
 
+use crate::clock;
 use crate::lookup;
+use crate::syscall;
+use core::time::Duration;
 use rustix::system::RebootCommand;
 use rustix::termios::QueueSelector;
-use std::time::Duration;
 
 /// What comes after the explanation: `panic=` (`Documentation/admin-guide/kernel-parameters.txt`) says how a machine
 /// goes on with which nothing more can be done.
@@ -34,14 +36,14 @@ pub fn dead_end() -> ! {
     match Then::of(&panic.unwrap_or_default()) {
         Then::Reboot(time) => {
             log::warn!("panic= asks for it: the machine starts again in {} s", time.as_secs());
-            std::thread::sleep(time);
+            clock::sleep(time);
         }
         Then::Wait => {
             // Not what was typed meanwhile.
-            let _ = rustix::termios::tcflush(rustix::stdio::stdin(), QueueSelector::IFlush);
-            let _ = lookup::write_all(rustix::stdio::stderr(), b"Press Enter to reboot.\n");
+            let _ = rustix::termios::tcflush(syscall::stdin(), QueueSelector::IFlush);
+            let _ = lookup::write_all(syscall::stderr(), b"Press Enter to reboot.\n");
             // Without a console there is nobody.
-            if !matches!(rustix::io::read(rustix::stdio::stdin(), &mut [0; 1]), Ok(1..)) {
+            if !matches!(rustix::io::read(syscall::stdin(), &mut [0; 1]), Ok(1..)) {
                 wait_forever();
             }
         }
@@ -53,7 +55,7 @@ pub fn dead_end() -> ! {
 
 fn wait_forever() -> ! {
     loop {
-        std::thread::park();
+        rustix::event::pause();
     }
 }
 

@@ -3,12 +3,11 @@
 use crate::cmdline::Cmdline;
 use crate::error::{Class, Error, Result, printable};
 use crate::syscall;
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+use core::convert::Infallible;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use std::convert::Infallible;
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 
 /// Where the kernel looks for init when nobody names one (`kernel_init` in `init/main.c`).
 const USUAL: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
@@ -26,7 +25,7 @@ pub fn candidates(cmdline: &Cmdline) -> Vec<CString> {
 ///
 /// # Errors
 /// [`Class::Incomplete`]
-pub fn check(root: &Path, candidates: &[CString]) -> Result<()> {
+pub fn check(root: &[u8], candidates: &[CString]) -> Result<()> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let fail = |errno| cannot_start(candidates, errno);
     let root = rustix::fs::openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty()).map_err(fail)?;
@@ -39,12 +38,12 @@ pub fn check(root: &Path, candidates: &[CString]) -> Result<()> {
 ///
 /// # Errors
 /// [`Class::Incomplete`]: none of the candidates can be started.
-pub fn become_init(candidates: &[CString], arguments: impl Iterator<Item = OsString>) -> Result<Infallible> {
+pub fn become_init(candidates: &[CString], arguments: &[Vec<u8>]) -> Result<Infallible> {
     // As the kernel would have started it: this program ignores SIGPIPE, and creates files with the modes they are given.
     syscall::default_pipe_signal();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let arguments: Vec<CString> =
-        arguments.skip(1).filter_map(|argument| CString::new(argument.into_vec()).ok()).collect();
+        arguments.iter().skip(1).filter_map(|argument| CString::new(argument.as_slice()).ok()).collect();
     let mut failure = Errno::NOENT;
     for path in candidates {
         // Another cause says more than that the next one does not exist either.

@@ -3,11 +3,12 @@
 use crate::cmdline::Cmdline;
 use crate::error::describe;
 use crate::lookup;
+use alloc::ffi::CString;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fs::Access;
 use rustix::io::Errno;
-use std::ffi::{CStr, CString, OsString};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// The list, `prepare-root-mkinitrd(8)`.
 const LIST: &CStr = c"/etc/prepare-root/modules";
@@ -64,10 +65,10 @@ pub fn load_drivers(cmdline: &Cmdline) {
 
 /// Loads what the kernel asks for. `arguments`: how it calls `modprobe`, `-q -- ALIAS` (`call_modprobe` in
 /// `kernel/module/kmod.c`). Whether there was something to load.
-pub fn load_alias(arguments: impl Iterator<Item = OsString>) -> bool {
+pub fn load_alias(arguments: &[Vec<u8>]) -> bool {
     let cmdline = Cmdline::read().unwrap_or_else(|_| Cmdline::new(""));
     let Some(alias) = arguments.last() else { return false };
-    load(&cmdline, |when| when == When::Asked(alias.as_bytes())) > 0
+    load(&cmdline, |when| when == When::Asked(alias)) > 0
 }
 
 /// Loads the modules whose time it is; how many are there.
@@ -113,7 +114,7 @@ fn load_file(path: &[u8], parameters: &CStr) -> rustix::io::Result<()> {
 
 /// The name of a module, from its file: `virtio_blk` for `virtio-blk.ko.xz`.
 fn name(path: &[u8]) -> String {
-    let file = Path::new(std::ffi::OsStr::from_bytes(path)).file_name().map_or(path, OsStrExt::as_bytes);
+    let file = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
     let name = file.split(|&byte| byte == b'.').next().unwrap_or(file);
     name.escape_ascii().to_string().replace('-', "_")
 }

@@ -1,9 +1,11 @@
 //! A plan in words (`--dry-run`) and as JSON (`--dry-run --json`).
 
 use crate::json::{self, array, object, string};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use super::{Access, Condition, Layer, Plan, Propagation, Source, Step};
-use std::fmt::Write;
+use core::fmt::Write;
 
 impl Step {
     /// Where the mount ends up, as seen by the new system.

@@ -7,8 +7,10 @@
 use super::bytes::{decimal, number};
 use crate::cmdline::Cmdline;
 use crate::error::{Class, Error, Result, printable};
-use std::fmt;
-use std::time::Duration;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
 
 /// Which device is the root, and how it is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,8 @@
 //! Numbers, text and checksums in the bytes of a disk. Whatever lies outside of the bytes is `None`.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 /// `N` bytes at an offset.
 pub fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()

@@ -8,10 +8,11 @@ use super::bytes::{decimal, number};
 use super::partition_table::{self, Identity, Table, mbr_partition};
 use super::superblock::{self, Superblock};
 use crate::lookup;
+use alloc::ffi::CString;
+use alloc::vec::Vec;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::ffi::CString;
 
 /// Where the kernel tells about devices.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,8 @@ use super::device::{Content, Device};
 use super::partition_table::Table;
 use super::superblock::Kind;
 use crate::error::{describe, printable};
+use alloc::string::String;
+use alloc::vec::Vec;
 
 /// The most lines: with the message above them, a screen.
 const LINES: usize = 24;
@@ -60,7 +62,7 @@ pub fn table(devices: &[Device], by: By) -> Vec<String> {
         let width = cells.iter().map(String::len).max().unwrap_or(0);
         if width > 0 {
             let width = width.max(title.len());
-            let cells = std::iter::once(title).chain(cells.iter().map(String::as_str));
+            let cells = core::iter::once(title).chain(cells.iter().map(String::as_str));
             lines.iter_mut().zip(cells).for_each(|(line, cell)| *line += &format!(" {cell:width$} "));
         }
     }

@@ -6,6 +6,7 @@
 //! used by the kernel only if asked to, by the argument `gpt`, and then it says the UUIDs itself (Linux 6.13).
 
 use super::bytes::{IEEE, array, crc32, is, le32, le64, utf16, uuid};
+use alloc::vec::Vec;
 
 /// How many bytes from the start of a disk [`Table::find`] looks at: two sectors of up to 4096 bytes.
 pub const LENGTH: usize = 2 * 4096;

@@ -6,6 +6,7 @@
 //! LUKS, LVM and RAID come first: what they hold may lie open at its usual place.
 
 use super::bytes::{CASTAGNOLI, array, be16, be32, crc32, is, le16, le32, le64, text, utf16, uuid};
+use alloc::vec::Vec;
 
 /// How many bytes from the start of a device are looked at: to the end of btrfs' superblock.
 pub const LENGTH: usize = BTRFS + 4096;

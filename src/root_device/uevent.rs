@@ -1,10 +1,12 @@
 //! What the kernel says when devices come and go: `NETLINK_KOBJECT_UEVENT`.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::clock::{self, Instant};
+use alloc::vec::Vec;
+use core::time::Duration;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with};
-use std::time::{Duration, Instant};
 
 /// The group that the kernel sends to; udev repeats what it made of it in another.
 const KERNEL: u32 = 1;
@@ -68,7 +70,7 @@ impl Monitor {
                     if left == Some(Duration::ZERO) {
                         return Ok(Event::Nothing);
                     }
-                    let left = left.map(timespec);
+                    let left = left.map(clock::timespec);
                     match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], left.as_ref()) {
                         Ok(_) | Err(Errno::INTR) => {}
                         Err(errno) => return Err(errno),
@@ -77,13 +79,6 @@ impl Monitor {
                 Err(errno) => return Err(errno),
             }
         }
-    }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
     }
 }
 

@@ -9,11 +9,13 @@
 
 use crate::commit::hex;
 use crate::lookup;
+use alloc::borrow::ToOwned;
+use alloc::ffi::CString;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ffi::CStr;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags};
-use std::ffi::{CStr, CString, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
 
 /// The file.
 pub const PATH: &CStr = c"/run/ostree/.private/unfinished";
@@ -55,7 +57,7 @@ impl MountId {
     ///
     /// # Errors
     /// As `statx(2)`.
-    pub fn at(path: &Path) -> rustix::io::Result<MountId> {
+    pub fn at(path: &[u8]) -> rustix::io::Result<MountId> {
         rustix::fs::statx(CWD, path, AtFlags::empty(), MountId::WHAT).map(MountId::from)
     }
 }
@@ -71,7 +73,7 @@ impl From<Statx> for MountId {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Unfinished {
     /// Where the physical root was.
-    pub at: PathBuf,
+    pub at: Vec<u8>,
     /// What was made, or about to be, in order.
     pub made: Vec<Made>,
     /// Where the new root has mounts that are to be shared.
@@ -103,7 +105,7 @@ impl Unfinished {
                 CString::new(rest).ok().filter(|_| ours)
             };
             match kind {
-                "at" => unfinished.at = unhex(rest).map(OsString::from_vec).unwrap_or_default().into(),
+                "at" => unfinished.at = unhex(rest).unwrap_or_default(),
                 "directory" => unfinished.made.extend(path().map(Made::Directory)),
                 "file" => unfinished.made.extend(path().map(Made::File)),
                 "mount" => unfinished.made.extend(path().map(Made::Mount)),
@@ -138,9 +140,9 @@ impl Notes {
     ///
     /// # Errors
     /// As `open(2)`, `write(2)`.
-    pub fn begin(at: &Path) -> rustix::io::Result<Notes> {
+    pub fn begin(at: &[u8]) -> rustix::io::Result<Notes> {
         let notes = Notes::open(OFlags::CREATE | OFlags::TRUNC)?;
-        notes.write(&format!("at {}\n", hex(at.as_os_str().as_bytes())))?;
+        notes.write(&format!("at {}\n", hex(at)))?;
         Ok(notes)
     }
 

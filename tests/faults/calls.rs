@@ -21,8 +21,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// The last thing that Rust's runtime does before `main`, more than once: the handlers for when the
-/// stack overflows.
+/// The last thing that happens before the program begins: SIGPIPE is ignored.
 const BEFORE_MAIN: &str = "rt_sigaction";
 
 /// The free loop device is somebody else's now; something was mounted or renamed during `openat2`.

@@ -3,12 +3,18 @@
 use rustix::system::{RebootCommand, reboot};
 use rustix::time::{ClockId, clock_gettime};
 
+/// What it is called in the kernel's log.
+const NAME: &str = "prepare-root-stopwatch";
+
 fn main() {
     // This clock begins with the kernel's own, which the times in its log are of.
     let now = clock_gettime(ClockId::Monotonic);
-    // A line of its own, whatever the kernel is writing.
-    println!("\nprepare-root-stopwatch: started at {}.{:06}", now.tv_sec, now.tv_nsec / 1000);
+    // The kernel prints it as a line of its own, whatever else it is printing.
+    match kernlog::init() {
+        Ok(()) => log::info!(target: NAME, "started at {}.{:06}", now.tv_sec, now.tv_nsec / 1000),
+        Err(error) => println!("{NAME}: open /dev/kmsg: {error}"),
+    }
     if let Err(error) = reboot(RebootCommand::PowerOff) {
-        println!("prepare-root-stopwatch: switch off: {error}");
+        log::error!(target: NAME, "switch off: {error}");
     }
 }
