@@ -3,12 +3,12 @@
 use crate::config::Config;
 use crate::contents::Contents;
 use crate::deployment::Deployment;
-use crate::error::{Class, Error, Result};
+use crate::error::Result;
 use crate::image::Image;
 use crate::lookup;
 use crate::plan::{self, Plan, Source};
 use crate::sysroot::Sysroot;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::FileType;
 
 /// All that is needed to make it the root.
 #[derive(Debug)]
@@ -32,30 +32,36 @@ impl<'a> Candidate<'a> {
         if image.is_none() {
             // What the new root contains is in front of us. An image is looked into when it is mounted.
             let contents = Contents::read(deployment.handle(), deployment.handle(), &plan.questions())?;
-            plan = plan.settle(&contents, &deployment.facts)?;
+            plan = plan.settle(&contents)?;
         }
         Ok(Candidate { deployment, image, plan })
     }
 
-    /// Looks whether everything is there that the mounts are made from, without mounting anything.
+    /// Looks whether everything is there that the mounts are made from, and where they go, without mounting anything.
     ///
     /// # Errors
-    /// [`Class::Incomplete`]
+    /// [`Class::Incomplete`](crate::error::Class::Incomplete)
     pub fn look_for_sources(&self, sysroot: &Sysroot) -> Result<()> {
         let objects = Source::Physical(b"ostree/repo/objects".to_vec());
         let of_the_image = self.image.is_some().then_some(&objects);
         let certain = self.plan.steps.iter().filter(|step| step.only_if.is_none());
+        // Of an image's contents nothing is known.
+        let places = certain.clone().map(|step| &*step.at).filter(|at| lookup::is_name(at));
+        for place in places.filter(|_| self.image.is_none()) {
+            if lookup::kind_at(self.deployment.handle(), place) != Ok(Some(FileType::Directory)) {
+                let directory = format!("/{} of the deployment", place.escape_ascii());
+                return Err(plan::incomplete(&self.plan.name, &directory));
+            }
+        }
         for source in certain.map(|step| &step.source).chain(of_the_image) {
             let (directory, path, of) = match source {
                 Source::Deployment(path) => (self.deployment.handle(), path.as_bytes(), "deployment"),
                 Source::Physical(path) => (sysroot.handle(), &path[..], "physical root"),
                 _ => continue,
             };
-            if lookup::kind_beneath(directory, path, OFlags::empty()) != Ok(Some(FileType::Directory)) {
-                let operation = format!("prepare {}", self.plan.name);
-                let found = format!("/{} of the {of} is missing or no directory", path.escape_ascii());
-                return Err(Error::found(Class::Incomplete, operation, found)
-                    .hint("choose another boot entry and deploy this one again, and check the file system"));
+            if lookup::kind_beneath(directory, path) != Ok(Some(FileType::Directory)) {
+                let directory = format!("/{} of the {of}", path.escape_ascii());
+                return Err(plan::incomplete(&self.plan.name, &directory));
             }
         }
         Ok(())

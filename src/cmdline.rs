@@ -5,14 +5,22 @@ use crate::error::{Class, Error, Result, printable};
 use crate::lookup;
 use crate::selector::Selector;
 use alloc::vec::Vec;
-use rustix::io::Errno;
+use core::ops::Range;
 
 /// The bytes of a kernel command line.
 ///
 /// Arguments are separated and quoted as the kernel does it (`next_arg` in `lib/cmdline.c`): white
 /// space separates, double quotes protect it, and quotes around a value are not part of the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cmdline(Vec<u8>);
+pub struct Cmdline {
+    bytes: Vec<u8>,
+    /// Where the arguments are whose names begin as [`OURS`] do. They are asked for again and again, and among all
+    /// others there are few of them.
+    ours: Vec<Range<usize>>,
+}
+
+/// How the names of the arguments begin that tell which deployment is booted, and how.
+const OURS: [&[u8]; 2] = [b"ostree", b"androidboot."];
 
 /// What names the deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +83,13 @@ impl core::fmt::Display for Target {
 impl Cmdline {
     /// Takes the contents of `/proc/cmdline` or of the second argument.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Cmdline(bytes.into())
+        let bytes = bytes.into();
+        let is_ours = |argument: &Range<usize>| {
+            let (name, _) = split_argument(&bytes[argument.clone()]);
+            OURS.iter().any(|start| name.starts_with(start))
+        };
+        let ours = split(&bytes).filter(is_ours).collect();
+        Cmdline { bytes, ours }
     }
 
     /// Reads the kernel's own.
@@ -83,8 +97,7 @@ impl Cmdline {
     /// # Errors
     /// [`Class::Cmdline`]
     pub fn read() -> Result<Cmdline> {
-        let bytes = lookup::read(c"/proc/cmdline").and_then(|bytes| bytes.ok_or(Errno::NOENT));
-        bytes.map(Cmdline::new).map_err(|errno| {
+        lookup::read_at_once(c"/proc/cmdline").map(Cmdline::new).map_err(|errno| {
             Error::errno(Class::Cmdline, "read /proc/cmdline", errno)
                 .hint("mount proc on /proc and run this again")
         })
@@ -92,29 +105,17 @@ impl Cmdline {
 
     /// The same with an argument in front, where it counts.
     pub fn after(&self, argument: &str) -> Cmdline {
-        Cmdline([argument.as_bytes(), b" ", &self.0].concat())
+        Cmdline::new([argument.as_bytes(), b" ", &self.bytes].concat())
     }
 
     /// The arguments in order: name, and value if there is a `=`.
     pub fn arguments(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let mut rest = self.0.as_slice();
-        core::iter::from_fn(move || {
-            rest = rest.trim_ascii_start();
-            if rest.is_empty() {
-                return None;
-            }
-            let mut quoted = false;
-            let end = rest
-                .iter()
-                .position(|&byte| {
-                    quoted ^= byte == b'"';
-                    byte.is_ascii_whitespace() && !quoted
-                })
-                .unwrap_or(rest.len());
-            let (argument, after) = rest.split_at(end);
-            rest = after;
-            Some(split_argument(argument))
-        })
+        split(&self.bytes).map(|argument| split_argument(&self.bytes[argument]))
+    }
+
+    /// Those that tell which deployment is booted, and how.
+    pub fn ours(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.ours.iter().map(|argument| split_argument(&self.bytes[argument.clone()]))
     }
 
     /// Those that are the kernel's business: what follows two dashes is for init (`parse_args` in `kernel/params.c`).
@@ -127,14 +128,14 @@ impl Cmdline {
         self.of_the_kernel().filter_map(|(name, value)| value.filter(|_| name == b"init")).last()
     }
 
-    /// The value of the first argument called `name`; the first wins, as in libostree.
+    /// The value of the first of our arguments called `name`; the first wins, as in libostree.
     pub fn value(&self, name: &str) -> Option<&[u8]> {
         self.values(name).next()
     }
 
-    /// The values of all arguments called `name`.
+    /// The values of all our arguments called `name`.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.arguments().filter(move |(n, _)| *n == name.as_bytes()).filter_map(|(_, value)| value)
+        self.ours().filter(move |(n, _)| *n == name.as_bytes()).filter_map(|(_, value)| value)
     }
 
     /// The link asked for; `android`: a slot of Android's comes first.
@@ -168,13 +169,13 @@ impl Cmdline {
             });
         }
         // Android without A/B slots boots from slot a: https://source.android.com/docs/core/ota/nonab
-        self.arguments().any(|(name, _)| name.starts_with(b"androidboot.")).then_some(Ok(Slot::A))
+        self.ours().any(|(name, _)| name.starts_with(b"androidboot.")).then_some(Ok(Slot::A))
     }
 
     fn boot_link(&self) -> Result<Vec<u8>> {
         let hint = "boot with ostree=/ostree/boot.N/STATEROOT/BOOTCSUM/SERIAL";
         let mut values = self.values("ostree");
-        let unclosed = self.0.iter().filter(|&&byte| byte == b'"').count() % 2 == 1;
+        let unclosed = self.bytes.iter().filter(|&&byte| byte == b'"').count() % 2 == 1;
         let first = match (values.next(), self.plain_ostree().filter(|_| unclosed)) {
             (Some(first), _) => first,
             (None, Some(hidden)) => {
@@ -206,7 +207,7 @@ impl Cmdline {
     /// What the deployment's own generator will make of this command line.
     pub fn generator_reading(&self) -> GeneratorReading {
         let android =
-            self.0.split(|&byte| byte == b' ').any(|argument| argument.starts_with(b"androidboot."));
+            self.bytes.split(|&byte| byte == b' ').any(|argument| argument.starts_with(b"androidboot."));
         let plain = self.plain_ostree();
         let stateroot = plain.and_then(stateroot).map(<[u8]>::to_vec);
         GeneratorReading { target: android || plain.is_some(), stateroot }
@@ -214,7 +215,7 @@ impl Cmdline {
 
     /// `ostree=` as libostree finds it: split at spaces, no quotes known.
     fn plain_ostree(&self) -> Option<&[u8]> {
-        let mut arguments = self.0.trim_ascii_end().split(|&byte| byte == b' ');
+        let mut arguments = self.bytes.trim_ascii_end().split(|&byte| byte == b' ');
         arguments.find_map(|argument| argument.strip_prefix(b"ostree="))
     }
 }
@@ -237,6 +238,21 @@ fn stateroot(boot_link: &[u8]) -> Option<&[u8]> {
     let [b"0" | b"1", stateroot, bootcsum, serial] = parts[..] else { return None };
     let whole = !stateroot.is_empty() && !bootcsum.is_empty() && !serial.is_empty();
     (whole && serial.iter().all(u8::is_ascii_digit)).then_some(stateroot)
+}
+
+/// Where the arguments are.
+fn split(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        let start = at + bytes[at..].iter().position(|byte| !byte.is_ascii_whitespace())?;
+        let mut quoted = false;
+        let ends = |&byte: &u8| {
+            quoted ^= byte == b'"';
+            byte.is_ascii_whitespace() && !quoted
+        };
+        at = bytes[start..].iter().position(ends).map_or(bytes.len(), |length| start + length);
+        Some(start..at)
+    })
 }
 
 fn split_argument(argument: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -285,7 +301,7 @@ mod tests {
 
     #[test]
     fn an_unclosed_quote_ends_with_the_line() {
-        assert_eq!(Cmdline::new("a=\"b c").value("a"), Some(&b"b c"[..]));
+        assert_eq!(Cmdline::new("ostree=\"b c").value("ostree"), Some(&b"b c"[..]));
         assert_eq!(Cmdline::new("\"").arguments().next(), Some((&b""[..], None)));
     }
 

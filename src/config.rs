@@ -6,7 +6,7 @@ use crate::boot_link::BootLink;
 use crate::cmdline::{Cmdline, GeneratorReading, Target};
 use crate::error::{Class, Error, Result, printable};
 use crate::keyfile;
-use crate::lookup;
+use crate::lookup::{self, RegularFile};
 use alloc::ffi::CString;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -421,7 +421,15 @@ impl Config {
 }
 
 fn read_file(path: &CStr) -> Result<Option<Vec<u8>>> {
-    lookup::read(path).map_err(|errno| unreadable(path, errno))
+    let read = || {
+        let file = lookup::if_there(lookup::open(path).and_then(RegularFile::of))?;
+        let contents = file.as_ref().map(|file| file.contents(lookup::SIZE_LIMIT)).transpose();
+        if let Some(file) = file {
+            file.leave_open();
+        }
+        contents
+    };
+    read().map_err(|errno| unreadable(path, errno))
 }
 
 /// The same in a deployment's directory. What leads out of it is not read.

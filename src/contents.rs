@@ -2,23 +2,62 @@
 //! it was verified, so plans ask questions, and these are the answers.
 
 use crate::error::{Class, Error, Result};
-use crate::generator::{Generator, or_log};
+use crate::generator::{Etc, Generator, or_log};
 use crate::lookup;
 use alloc::vec::Vec;
-use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{FileType, OFlags};
+use rustix::fd::BorrowedFd;
+use rustix::fs::FileType;
 
 /// What is to be found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions {
     /// Which of these directories are there?
     pub directories: Vec<&'static str>,
-    /// Who mounts `/var`?
-    pub var: bool,
-    /// Who mounts `/boot`?
-    pub boot: bool,
+    /// Does this hold?
+    pub conditions: Vec<Condition>,
     /// `/etc` is going to be transient: the new system sees what is in `usr/etc`.
     pub transient_etc: bool,
+}
+
+/// A question about the contents of the new root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// There is a `/var`, and nobody mounts it after the switch to the new root.
+    NobodyElseMountsVar {
+        /// The generator, if there is one, finds the stateroot.
+        generator_finds_stateroot: bool,
+    },
+    /// There is a `/boot`, and nobody mounts it after the switch to the new root.
+    NobodyElseMountsBoot {
+        /// The generator, if there is one, finds that a deployment was asked for.
+        generator_finds_target: bool,
+    },
+}
+
+impl Condition {
+    /// The answer.
+    pub fn holds(&self, contents: &Contents) -> bool {
+        contents.has(self.directory()) && !self.is_mounted_later(contents)
+    }
+
+    fn directory(&self) -> &'static str {
+        match self {
+            Condition::NobodyElseMountsVar { .. } => "var",
+            Condition::NobodyElseMountsBoot { .. } => "boot",
+        }
+    }
+
+    fn is_mounted_later(&self, contents: &Contents) -> bool {
+        let Contents { generator, fstab_var, fstab_boot, .. } = contents;
+        match self {
+            Condition::NobodyElseMountsVar { generator_finds_stateroot } => {
+                *fstab_var || (generator.runs && *generator_finds_stateroot)
+            }
+            Condition::NobodyElseMountsBoot { generator_finds_target } => {
+                *fstab_boot || (generator.mounts_boot && *generator_finds_target)
+            }
+        }
+    }
 }
 
 /// What was found out.
@@ -49,29 +88,36 @@ impl Contents {
     pub fn read(root: BorrowedFd<'_>, deployment: BorrowedFd<'_>, questions: &Questions) -> Result<Contents> {
         let mut contents = Contents::default();
         for path in &questions.directories {
-            let kind = lookup::kind_beneath(root, path.as_bytes(), OFlags::NOFOLLOW).map_err(|errno| {
-                Error::errno(Class::Incomplete, format!("look for /{path} in the deployment"), errno)
-                    .hint("choose another boot entry, and check the file system")
-            })?;
-            if kind == Some(FileType::Directory) {
-                contents.directories.push(path);
-            }
+            contents.look_for(root, path)?;
         }
-        if !questions.var && !questions.boot {
+        if questions.conditions.is_empty() {
             return Ok(contents);
         }
         let (of, path) = if questions.transient_etc { (root, "usr/etc") } else { (deployment, "etc") };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let etc = lookup::if_there(lookup::open_beneath(of, path.as_bytes(), flags));
-        // Without it the plan cannot be carried out anyway.
-        let Some(etc) = or_log(path.as_bytes(), etc).flatten() else { return Ok(contents) };
-        let fstab = lookup::read_beneath(etc.as_fd(), b"fstab", lookup::SIZE_LIMIT);
-        let fstab = or_log(b"etc/fstab", fstab).flatten().unwrap_or_default();
+        let etc = Etc { of, path };
+        let fstab = or_log(b"etc/fstab", etc.read("fstab")).flatten().unwrap_or_default();
         contents.fstab_var = fstab_mounts(&fstab, b"/var");
         contents.fstab_boot = fstab_mounts(&fstab, b"/boot");
-        let boot = questions.boot && !contents.fstab_boot;
-        contents.generator = Generator::of(root, etc.as_fd(), boot);
+        let boot = |condition: &Condition| matches!(condition, Condition::NobodyElseMountsBoot { .. });
+        let boot = questions.conditions.iter().any(boot) && !contents.fstab_boot;
+        contents.generator = Generator::of(root, &etc, boot);
+        for condition in &questions.conditions {
+            if !condition.is_mounted_later(&contents) {
+                contents.look_for(root, condition.directory())?;
+            }
+        }
         Ok(contents)
+    }
+
+    fn look_for(&mut self, root: BorrowedFd<'_>, path: &'static str) -> Result<()> {
+        let kind = lookup::kind_at(root, path.as_bytes()).map_err(|errno| {
+            Error::errno(Class::Incomplete, format!("look for /{path} in the deployment"), errno)
+                .hint("choose another boot entry, and check the file system")
+        })?;
+        if kind == Some(FileType::Directory) {
+            self.directories.push(path);
+        }
+        Ok(())
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::booted;
 use crate::cmdline::Link;
-use crate::config::{Config, Enabled};
+use crate::config::{Config, Enabled, MountHere};
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::keyfile::{self, KeyFile};
 use crate::lookup;
 use crate::name::Name;
-use crate::sysroot::Sysroot;
+use crate::sysroot::{self, Sysroot};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
@@ -37,11 +37,11 @@ pub struct Facts {
     pub inode: u64,
     /// The disk's `ostree/repo/config` has the legacy `[sysroot] readonly=true`, and it counts.
     pub legacy_readonly: bool,
-    /// The stateroot has a `var` directory.
-    pub has_stateroot_var: bool,
-    /// `boot/loader` on the physical root is a link of OSTree's, so `/boot` is no partition of its own.
+    /// `boot/loader` on the physical root is a link of OSTree's, so `/boot` is no partition of its own. Looked for
+    /// only if the configuration does not say who mounts `/boot`.
     pub boot_on_physical_root: bool,
-    /// The physical root cannot be written to: the mount or the file system is read-only.
+    /// The physical root cannot be written to: the mount or the file system is read-only. Looked for only if there
+    /// is a hotfix.
     pub physical_readonly: bool,
     /// The block device of the physical root; looked for only if the configuration has a use for it.
     pub backing_device: Option<u64>,
@@ -62,15 +62,25 @@ impl Deployment {
     /// [`Class::Deployment`] when there is no link, or it does not lead to a deployment inside the
     /// physical root; [`Class::Sysroot`] when the disk cannot be read.
     pub fn follow(config: &Config, sysroot: &Sysroot, link: &Link) -> Result<Option<Deployment>> {
-        let text = read_link(link, sysroot)?;
         let handle = lookup::open_beneath(sysroot.handle(), link.path(), OFlags::PATH | OFlags::DIRECTORY)
-            .map_err(|errno| follow_error(link, &text, errno))?;
+            .map_err(|errno| {
+                read_link(link, sysroot).map_or_else(|error| error, |text| follow_error(link, &text, errno))
+            })?;
         let generator_finds = |name: &Name| match link {
             Link::Boot(_) => config.generator.stateroot.as_deref() == Some(&name.stateroot),
             // The generator takes a slot's stateroot from the link's text.
-            Link::Slot(_) => Name::from_path(&[b"ostree/", &text[..]].concat()).is_some(),
+            Link::Slot(_) => read_link(link, sysroot)
+                .is_ok_and(|text| Name::from_path(&[b"ostree/", &text[..]].concat()).is_some()),
         };
-        Deployment::found(config, sysroot, handle, &format!("follow {link}"), generator_finds)
+        // What is in the link's place is no link of OSTree's, and where it leads is not asked.
+        let found = Deployment::found(config, sysroot, handle, &format!("follow {link}"), generator_finds);
+        found.map_err(|error| {
+            if error.class() == Class::Deployment {
+                read_link(link, sysroot).err().unwrap_or(error)
+            } else {
+                error
+            }
+        })
     }
 
     /// Opens the deployment of that name; `None` as above.
@@ -97,7 +107,7 @@ impl Deployment {
     ) -> Result<Option<Deployment>> {
         let fail = |errno| Error::errno(Class::Sysroot, operation, errno);
         let stat = rustix::fs::fstat(&handle).map_err(fail)?;
-        let path = lookup::canonical_path(handle.as_fd()).map_err(fail)?;
+        let path = sysroot::path_of(handle.as_fd(), "deployment")?;
         let below = lookup::below(&path, &sysroot.path).unwrap_or_default();
         let identity = (stat.st_dev, stat.st_ino);
         let name = match (Name::from_path(below), below.strip_prefix(b"sysroot/").and_then(Name::from_path)) {
@@ -196,19 +206,18 @@ fn facts(
     (device, inode): (u64, u64),
 ) -> rustix::io::Result<Facts> {
     let physical = sysroot.handle();
-    let kind = |directory, path: &[u8]| lookup::kind_beneath(directory, path, OFlags::NOFOLLOW);
     let asks_for_device = config.volatile_root && config.composefs.enabled != Enabled::Off;
-    // Followed if it is a link: administrators move /var elsewhere on the physical root that way.
-    let stateroot_var = lookup::kind_beneath(physical, &name.var_path(), OFlags::empty())?;
+    let hotfix = lookup::kind_at(deployment, b".usr-ovl-work")?.is_some();
     Ok(Facts {
         device,
         inode,
         legacy_readonly: legacy_flag_counts(config) && legacy_readonly(physical),
-        has_stateroot_var: stateroot_var == Some(FileType::Directory),
-        boot_on_physical_root: kind(physical, b"boot/loader")? == Some(FileType::Symlink),
-        physical_readonly: rustix::fs::fstatvfs(physical)?.f_flag.contains(StatVfsMountFlags::RDONLY),
+        boot_on_physical_root: config.boot == MountHere::Auto
+            && lookup::kind_at(physical, b"boot/loader")? == Some(FileType::Symlink),
+        physical_readonly: hotfix
+            && rustix::fs::fstatvfs(physical)?.f_flag.contains(StatVfsMountFlags::RDONLY),
         backing_device: if asks_for_device { sysroot.backing_device() } else { None },
-        hotfix: kind(deployment, b".usr-ovl-work")?.is_some(),
+        hotfix,
         mount_var_marker: rustix::fs::statat(CWD, MOUNT_VAR_MARKER, AtFlags::SYMLINK_NOFOLLOW).is_ok(),
         generator_finds_stateroot,
         name,
@@ -224,7 +233,7 @@ fn legacy_flag_counts(config: &Config) -> bool {
 /// so it cannot fail a boot.
 fn legacy_readonly(physical: BorrowedFd<'_>) -> bool {
     let path = "ostree/repo/config";
-    let bytes = match lookup::read_beneath(physical, path.as_bytes(), lookup::SIZE_LIMIT) {
+    let bytes = match lookup::read_once(physical, path.as_bytes()) {
         Ok(bytes) => bytes.unwrap_or_default(),
         Err(errno) => {
             log::warn!("read {path}: {}: taking [sysroot] readonly there as not set", describe(errno));

@@ -202,7 +202,7 @@ impl Explanation {
 fn asked(cmdline: &Cmdline, source: &Source) -> Vec<Asked> {
     let overrides = Config::overrides(source);
     let mut asked = Vec::new();
-    for (name, value) in cmdline.arguments() {
+    for (name, value) in cmdline.ours() {
         let link = name == b"ostree" || name == b"androidboot.slot_suffix";
         if !link && !name.starts_with(b"ostree.prepare-root.") {
             continue;

@@ -8,15 +8,15 @@
 
 use crate::error::describe;
 use crate::lookup;
+use alloc::vec::Vec;
 use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 /// The generator, where systemd looks for it.
 const GENERATOR: &[u8] = b"usr/lib/systemd/system-generators/ostree-system-generator";
 
 /// The administrator's place for generators, in `/etc`: one of this name replaces or masks the other.
-const OVERRIDE: &[u8] = b"systemd/system-generators/ostree-system-generator";
+const OVERRIDE: &str = "systemd/system-generators/ostree-system-generator";
 
 /// Without systemd nobody runs the generator.
 const SYSTEMD: &[u8] = b"usr/lib/systemd/systemd";
@@ -25,7 +25,34 @@ const SYSTEMD: &[u8] = b"usr/lib/systemd/systemd";
 const BOOT_MOUNT_LINK: &[u8] = b"local-fs.target.requires/boot.mount";
 
 /// The most bytes of the library that are searched.
-const SEARCH_LIMIT: usize = 16 << 20;
+const SEARCH_LIMIT: u64 = 16 << 20;
+
+/// What will be `/etc`.
+#[derive(Clone, Copy, Debug)]
+pub struct Etc<'a> {
+    /// The directory it is in.
+    pub of: BorrowedFd<'a>,
+    /// Its path there.
+    pub path: &'static str,
+}
+
+impl Etc<'_> {
+    /// Whether there is a file in it.
+    ///
+    /// # Errors
+    /// As [`lookup::kind_at`].
+    pub fn has(&self, path: &str) -> rustix::io::Result<bool> {
+        Ok(lookup::kind_at(self.of, format!("{}/{path}", self.path).as_bytes())?.is_some())
+    }
+
+    /// The contents of a file in it; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`lookup::read_beneath`].
+    pub fn read(&self, path: &str) -> rustix::io::Result<Option<Vec<u8>>> {
+        lookup::read_beneath(self.of, format!("{}/{path}", self.path).as_bytes(), lookup::SIZE_LIMIT)
+    }
+}
 
 /// What the new system mounts by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,11 +66,10 @@ pub struct Generator {
 impl Generator {
     /// Looks into the root of the new system and what will be its `/etc`; `boot`: also who mounts
     /// `/boot`. What cannot be read is taken as not there.
-    pub fn of(root: BorrowedFd<'_>, etc: BorrowedFd<'_>, boot: bool) -> Generator {
-        let there = |directory, path: &[u8]| {
-            or_log(path, lookup::kind_beneath(directory, path, OFlags::NOFOLLOW)).flatten().is_some()
-        };
-        let runs = there(root, GENERATOR) && there(root, SYSTEMD) && !there(etc, OVERRIDE);
+    pub fn of(root: BorrowedFd<'_>, etc: &Etc<'_>, boot: bool) -> Generator {
+        let there = |path: &[u8]| or_log(path, lookup::kind_at(root, path)).flatten().is_some();
+        let overridden = || or_log(OVERRIDE.as_bytes(), etc.has(OVERRIDE)).unwrap_or(false);
+        let runs = there(GENERATOR) && there(SYSTEMD) && !overridden();
         Generator { runs, mounts_boot: boot && runs && makes_boot_mount(root) }
     }
 }
@@ -53,28 +79,95 @@ fn makes_boot_mount(root: BorrowedFd<'_>) -> bool {
     // deployment is of our own architecture.
     let multiarch = concat!("usr/lib/", env!("TARGET_ARCHITECTURE"), "-linux-gnu/libostree-1.so.1");
     let paths = [multiarch.as_bytes(), b"usr/lib64/libostree-1.so.1", b"usr/lib/libostree-1.so.1"];
-    let library = paths.into_iter().find_map(|path| match lookup::open_file_beneath(root, path) {
+    let library = paths.into_iter().find_map(|path| match lookup::open_for_reading(root, path) {
         Err(Errno::NOENT) => None,
         file => Some((path, file)),
     });
     let Some((path, file)) = library else { return false };
-    or_log(path, file.and_then(|file| contains(&file, BOOT_MOUNT_LINK))).unwrap_or(false)
+    let found = file.and_then(|file| {
+        let found = contains(&file, BOOT_MOUNT_LINK);
+        lookup::leave_open(file);
+        found
+    });
+    or_log(path, found).unwrap_or(false)
 }
 
+/// Whether the constants of a library contain the text. They are in its segments that are neither executable nor
+/// writable, mostly the last of them; what is no library of that kind is searched from its beginning to its end.
 fn contains(file: &OwnedFd, needle: &[u8]) -> rustix::io::Result<bool> {
-    let mut buffer = vec![0; 1 << 16];
-    let mut kept = 0;
-    for _ in 0..SEARCH_LIMIT / buffer.len() {
-        let count = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut buffer[kept..]))?;
-        let filled = kept + count;
-        if count == 0 || find(&buffer[..filled], needle) {
-            return Ok(count != 0);
+    let mut start = Vec::with_capacity(1 << 10);
+    lookup::read_at(file, &mut start, 0)?;
+    let mut segments = read_only_segments(&start);
+    if segments.is_empty() {
+        segments.push(Segment { offset: 0, size: SEARCH_LIMIT });
+    }
+    for segment in segments.into_iter().rev() {
+        if segment.contains(file, needle)? {
+            return Ok(true);
         }
-        // The needle may straddle two reads.
-        kept = filled.min(needle.len() - 1);
-        buffer.copy_within(filled - kept..filled, 0);
     }
     Ok(false)
+}
+
+/// A piece of a file, in bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct Segment {
+    offset: u64,
+    size: u64,
+}
+
+impl Segment {
+    /// How much is read at once.
+    const PIECE: usize = 1 << 16;
+
+    fn contains(&self, file: &OwnedFd, needle: &[u8]) -> rustix::io::Result<bool> {
+        let size = self.size.min(SEARCH_LIMIT);
+        let room = usize::try_from(size).unwrap_or(Segment::PIECE).min(Segment::PIECE);
+        let mut buffer = Vec::with_capacity(room);
+        let mut at = 0;
+        while at < size {
+            lookup::read_at(file, &mut buffer, self.offset.saturating_add(at))?;
+            if find(&buffer, needle) {
+                return Ok(true);
+            }
+            let count = buffer.len();
+            if count < room {
+                break;
+            }
+            // The needle may straddle two reads.
+            at += (count - (needle.len() - 1).min(count - 1)) as u64;
+        }
+        Ok(false)
+    }
+}
+
+/// The segments of a 64-bit ELF file in this machine's byte order that are loaded neither executable nor writable
+/// (`elf(5)`), as far as the start of the file tells.
+fn read_only_segments(start: &[u8]) -> Vec<Segment> {
+    /// `e_ident`: magic number, ELFCLASS64, ELFDATA2LSB.
+    const LITTLE_ENDIAN: &[u8] = b"\x7fELF\x02\x01";
+    /// `sizeof(Elf64_Phdr)`
+    const ENTRY: usize = 56;
+    const PT_LOAD: u64 = 1;
+    const PF_X: u64 = 1;
+    const PF_W: u64 = 2;
+    /// Where the fields are, and how many bytes they have.
+    fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
+        let mut number = [0; 8];
+        number[..size].copy_from_slice(bytes.get(at..at + size)?);
+        Some(u64::from_le_bytes(number))
+    }
+    let table = || {
+        let start = start.strip_prefix(LITTLE_ENDIAN).map(|_| start)?;
+        let (offset, count) = (usize::try_from(number(start, 32, 8)?).ok()?, number(start, 56, 2)?);
+        start.get(offset..).map(|table| table.chunks_exact(ENTRY).take(usize::try_from(count).unwrap_or(0)))
+    };
+    let segment = |entry: &[u8]| {
+        let (kind, flags) = (number(entry, 0, 4)?, number(entry, 4, 4)?);
+        let segment = Segment { offset: number(entry, 8, 8)?, size: number(entry, 32, 8)? };
+        (kind == PT_LOAD && flags & (PF_X | PF_W) == 0).then_some(segment)
+    };
+    table().into_iter().flatten().filter_map(segment).collect()
 }
 
 /// Boyer-Moore-Horspool, which looks at about one byte in `needle.len()`.
@@ -85,11 +178,11 @@ fn find(haystack: &[u8], needle: &[u8]) -> bool {
         skip[usize::from(byte)] = last - index;
     }
     let mut at = 0;
-    while let Some(window) = haystack.get(at..at + needle.len()) {
-        if window == needle {
+    while let Some(&byte) = haystack.get(at + last) {
+        if byte == needle[last] && haystack.get(at..=at + last) == Some(needle) {
             return true;
         }
-        at += skip[usize::from(window[last])];
+        at += skip[usize::from(byte)];
     }
     false
 }
@@ -121,24 +214,51 @@ mod tests {
     fn file(bytes: &[u8]) -> OwnedFd {
         let file = rustix::fs::memfd_create("library", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         lookup::write_all(&file, bytes).unwrap();
-        rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).unwrap();
         file
     }
 
     #[test]
     fn finds_a_needle_that_straddles_two_reads() {
-        for at in [0, 65_500, 65_535, 65_536, 131_060] {
-            let mut bytes = vec![b'x'; 140_000];
+        const PIECE: usize = Segment::PIECE;
+        for at in [0, 65_500, PIECE - 6, PIECE - 5, PIECE - 1, PIECE, 2 * PIECE - 6, 2 * PIECE + 1] {
+            let mut bytes = vec![b'x'; 2 * PIECE + 10];
             bytes[at..at + 6].copy_from_slice(b"needle");
             assert_eq!(contains(&file(&bytes), b"needle"), Ok(true), "{at}");
         }
         assert_eq!(contains(&file(b"needl"), b"needle"), Ok(false));
+        assert_eq!(contains(&file(b""), b"needle"), Ok(false));
+    }
+
+    #[test]
+    fn a_library_is_searched_where_its_constants_are() {
+        // The file header, and two segments: to be executed, and to be read.
+        let mut library = vec![0; 64 + 2 * 56];
+        library[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        library[32] = 64;
+        library[56] = 2;
+        for (entry, flags, offset) in [(64, 5, 0x200_u16), (64 + 56, 4, 0x300)] {
+            (library[entry], library[entry + 4]) = (1, flags);
+            library[entry + 8..entry + 10].copy_from_slice(&offset.to_le_bytes());
+            library[entry + 33] = 1;
+        }
+        assert_eq!(read_only_segments(&library), [Segment { offset: 0x300, size: 0x100 }]);
+        library.resize(0x400, 0);
+        library[0x200..0x206].copy_from_slice(b"needle");
+        assert_eq!(contains(&file(&library), b"needle"), Ok(false));
+        library[0x3fa..].copy_from_slice(b"needle");
+        assert_eq!(contains(&file(&library), b"needle"), Ok(true));
+        // Whatever is cut off, or out of its bounds.
+        for length in 0..library.len() {
+            let _ = contains(&file(&library[..length]), b"needle");
+        }
+        library[32..40].fill(255);
+        assert_eq!(contains(&file(&library), b"needle"), Ok(true));
     }
 
     #[test]
     fn a_search_ends() {
-        let endless = file(b"");
-        rustix::fs::ftruncate(&endless, 1 << 40).unwrap();
-        assert_eq!(contains(&endless, b"needle"), Ok(false));
+        let sparse = rustix::fs::memfd_create("library", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&sparse, 1 << 40).unwrap();
+        assert_eq!(contains(&sparse, b"needle"), Ok(false));
     }
 }

@@ -9,7 +9,7 @@ use crate::commit::{Commit, hex};
 use crate::config::{Composefs, Config, Enabled};
 use crate::deployment::Deployment;
 use crate::error::{Class, Error, Result, describe, printable};
-use crate::lookup;
+use crate::lookup::{self, RegularFile};
 use crate::name::Name;
 use crate::signature::{self, PublicKeys, Refusal};
 use crate::syscall;
@@ -17,7 +17,7 @@ use crate::sysroot::Sysroot;
 use alloc::ffi::CString;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
 /// The image, in the deployment.
@@ -38,7 +38,7 @@ const VERITY: &str = "turn it on (tune2fs -O verity DEVICE), then deploy again";
 /// An open image.
 #[derive(Debug)]
 pub struct Image {
-    handle: OwnedFd,
+    file: RegularFile,
     /// Files in it have access control lists.
     pub has_acls: bool,
 }
@@ -60,8 +60,8 @@ impl Image {
             return Ok(None);
         }
         let digest = if signed { Some(signed_digest(&config.keypath, sysroot, name)?) } else { None };
-        let handle = match lookup::open_file_beneath(deployment.handle(), PATH) {
-            Ok(handle) => handle,
+        let file = match RegularFile::open_beneath(deployment.handle(), PATH) {
+            Ok(file) => file,
             Err(Errno::NOENT) if enabled == Enabled::Maybe => {
                 log::info!("{name} has no composefs image: mounting its directory");
                 return Ok(None);
@@ -75,20 +75,20 @@ impl Image {
             Err(errno) => return Err(incomplete(describe(errno))),
         };
         if let Some(digest) = digest {
-            compare(handle.as_fd(), &digest, name)?;
+            compare(file.as_fd(), &digest, name)?;
             log::info!("the composefs image of {name} is the signed one");
         } else if verity {
-            warn_without_verity(handle.as_fd(), sysroot);
+            warn_without_verity(file.as_fd(), sysroot);
         }
-        let start = read_start(&handle).map_err(|errno| incomplete(describe(errno)))?;
-        let stat = rustix::fs::fstat(&handle).map_err(|errno| incomplete(describe(errno)))?;
-        let has_acls = inspect(&start, stat.st_size.cast_unsigned()).map_err(incomplete)?;
-        Ok(Some(Image { handle, has_acls }))
+        let mut start = Vec::with_capacity(START);
+        lookup::read_at(&file, &mut start, 0).map_err(|errno| incomplete(describe(errno)))?;
+        let has_acls = inspect(&start, file.size).map_err(incomplete)?;
+        Ok(Some(Image { file, has_acls }))
     }
 
     /// The open file.
     pub fn handle(&self) -> BorrowedFd<'_> {
-        self.handle.as_fd()
+        self.file.as_fd()
     }
 }
 
@@ -129,7 +129,8 @@ fn read_keys(keypath: &str, sysroot: &Sysroot) -> Result<PublicKeys> {
     if device == sysroot.identity.0 || place.starts_with(&sysroot.path) {
         return Err(refuse(Class::Config, "it is on the disk whose contents it is to vouch for".into()));
     }
-    let bytes = lookup::contents(&file, lookup::SIZE_LIMIT).map_err(fail)?;
+    let file = RegularFile::of(file).map_err(fail)?;
+    let bytes = file.contents(lookup::SIZE_LIMIT).map_err(fail)?;
     let (keys, problems) = PublicKeys::parse(&bytes);
     if keys.is_empty() {
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -219,19 +220,6 @@ fn warn_without_verity(file: BorrowedFd<'_>, sysroot: &Sysroot) {
 
 /// Bytes that [`inspect`] needs: composefs' header, and after 1024 bytes the superblock of EROFS.
 pub const START: usize = 1024 + 128;
-
-fn read_start(file: &OwnedFd) -> rustix::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; START];
-    let mut filled = 0;
-    while filled < START {
-        match rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut bytes[filled..], filled as u64))? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
 
 /// Whether an image that starts so has access control lists, or why it is no image. The kernel does
 /// not compare the size with that of the file; what is cut off would be missed later.

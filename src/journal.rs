@@ -3,6 +3,7 @@
 //! Native protocol: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. Best effort: an initramfs
 //! without journald has no socket.
 
+use crate::lookup;
 use crate::plan::Plan;
 use crate::sysroot::Sysroot;
 use alloc::string::ToString;
@@ -24,6 +25,7 @@ pub fn announce(plan: &Plan, sysroot: &Sysroot) {
     };
     let Ok(address) = SocketAddrUnix::new(SOCKET) else { return };
     let _ = rustix::net::sendto(&socket, &message(plan, sysroot), SendFlags::NOSIGNAL, &address);
+    lookup::leave_open(socket);
 }
 
 fn message(plan: &Plan, sysroot: &Sysroot) -> Vec<u8> {

@@ -77,8 +77,7 @@ impl Log for Logger {
         // KERN_ERR and KERN_WARNING are 3 and 4.
         let printed = if record.level() == Level::Error { console > 3 } else { console > 4 };
         if record.level() <= Level::Warn && (last_words || !printed) {
-            // Not eprintln!, which panics when the console fails.
-            let _ = lookup::write_all(syscall::stderr(), format!("{NAME}: {text}\n").as_bytes());
+            syscall::say(syscall::stderr(), format!("{NAME}: {text}\n").as_bytes());
         }
         if KEPT_OUT.load(Ordering::Relaxed) {
             return;
@@ -110,6 +109,9 @@ fn priority(level: Level) -> u8 {
     }
 }
 
+/// Whether a line was written.
+static WRITTEN: AtomicBool = AtomicBool::new(false);
+
 /// Writes one line to the kernel log, by a single `write(2)` (`Documentation/ABI/testing/dev-kmsg`).
 ///
 /// # Errors
@@ -117,9 +119,13 @@ fn priority(level: Level) -> u8 {
 fn write(priority: u8, line: &str) -> rustix::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, c"/dev/kmsg", flags, Mode::empty())?;
-    let number = rustix::process::getpid().as_raw_nonzero();
+    let number = syscall::process();
     // What the kernel does not take, nobody else would.
     let _ = rustix::io::write(&file, format!("<{priority}>{NAME}[{number}]: {line}\n").as_bytes());
+    // Most runs write one line.
+    if !WRITTEN.swap(true, Ordering::Relaxed) {
+        lookup::leave_open(file);
+    }
     Ok(())
 }
 

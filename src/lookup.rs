@@ -4,8 +4,9 @@
 use alloc::ffi::CString;
 use alloc::vec::Vec;
 use core::ffi::CStr;
+use rustix::buffer::spare_capacity;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 /// How often a lookup is tried again when something is renamed or mounted meanwhile (`openat2(2)`,
@@ -39,18 +40,37 @@ pub fn open_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> ru
 }
 
 /// What kind of file `path` is below `directory`; `None` if there is none, or it is not below.
-/// `flags` may have `NOFOLLOW`, for a link in the last place.
 ///
 /// # Errors
 /// As [`open_beneath`], for whatever does not mean that the file is not there.
-pub fn kind_beneath(
-    directory: BorrowedFd<'_>,
-    path: &[u8],
-    flags: OFlags,
-) -> rustix::io::Result<Option<FileType>> {
-    match open_beneath(directory, path, OFlags::PATH | flags) {
-        Ok(file) => Ok(Some(FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode))),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP) => Ok(None),
+pub fn kind_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<FileType>> {
+    kind(open_beneath(directory, path, OFlags::PATH).and_then(rustix::fs::fstat))
+}
+
+/// Whether a path is the name of an entry of the directory itself.
+pub fn is_name(path: &[u8]) -> bool {
+    !matches!(path, b"" | b"." | b"..") && !path.contains(&b'/')
+}
+
+/// What kind of file there is at `path`, from `directory` on; `None` if there is none. It is neither opened nor followed
+/// if it is a link; a link among the directories above it may lead anywhere, which can do no more harm than a wrong
+/// answer.
+///
+/// # Errors
+/// As `stat(2)`, for whatever does not mean that the file is not there.
+pub fn kind_at(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<FileType>> {
+    kind(rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT))
+}
+
+/// Whether a lookup failed because there is no such file below the directory.
+pub fn means_missing(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP)
+}
+
+fn kind(stat: rustix::io::Result<Stat>) -> rustix::io::Result<Option<FileType>> {
+    match stat {
+        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+        Err(errno) if means_missing(errno) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
@@ -65,28 +85,149 @@ pub fn read_beneath(
     path: &[u8],
     limit: usize,
 ) -> rustix::io::Result<Option<Vec<u8>>> {
-    if_there(open_file_beneath(directory, path))?.map(|file| contents(&file, limit)).transpose()
+    let file = if_there(RegularFile::open_beneath(directory, path))?;
+    file.map(|file| file.contents(limit)).transpose()
 }
 
-/// Opens a regular file below `directory` for reading. The type is looked at before: opening a
-/// device can already do something.
+/// The same of a file that is read once in a run, and of no more than [`SIZE_LIMIT`] bytes: it is left open.
 ///
 /// # Errors
-/// As [`open_beneath`]; EINVAL for anything but a regular file.
-pub fn open_file_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let file = open_beneath(directory, path, OFlags::PATH)?;
-    if !FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode).is_file() {
-        return Err(Errno::INVAL);
+/// As [`read_beneath`].
+pub fn read_once(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
+    let Some(file) = if_there(RegularFile::open_beneath(directory, path))? else { return Ok(None) };
+    let contents = file.contents(SIZE_LIMIT)?;
+    file.leave_open();
+    Ok(Some(contents))
+}
+
+/// Opens a file below `directory` for reading, of whatever kind it is. (To open it may do something, if somebody put a
+/// device there; but whoever can do that can also keep the machine from booting.)
+///
+/// # Errors
+/// As [`open_beneath`].
+pub fn open_for_reading(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    open_beneath(directory, path, FOR_READING)
+}
+
+/// As many bytes of a file from `offset` on as there are, and as there is room for in `bytes`, where they replace what
+/// was there.
+///
+/// # Errors
+/// As `pread(2)`.
+pub fn read_at(file: impl AsFd, bytes: &mut Vec<u8>, offset: u64) -> rustix::io::Result<()> {
+    bytes.clear();
+    while bytes.len() < bytes.capacity() {
+        let at = offset.saturating_add(bytes.len() as u64);
+        if rustix::io::retry_on_intr(|| rustix::io::pread(&file, spare_capacity(bytes), at))? == 0 {
+            break;
+        }
     }
-    rustix::fs::openat(CWD, descriptor_path(file.as_fd()).as_c_str(), FOR_READING, Mode::empty())
+    Ok(())
+}
+
+/// A regular file, open for reading.
+#[derive(Debug)]
+pub struct RegularFile {
+    handle: OwnedFd,
+    /// Its size in bytes when it was opened. The files of /proc have none.
+    pub size: u64,
+}
+
+impl RegularFile {
+    /// Opens it below `directory`. Of anything else nothing is read.
+    ///
+    /// # Errors
+    /// As [`open_beneath`]; EINVAL for anything but a regular file.
+    pub fn open_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<RegularFile> {
+        RegularFile::of(open_for_reading(directory, path)?)
+    }
+
+    /// Takes an open file.
+    ///
+    /// # Errors
+    /// As `fstat(2)`; EINVAL for anything but a regular file.
+    pub fn of(handle: OwnedFd) -> rustix::io::Result<RegularFile> {
+        let stat = rustix::fs::fstat(&handle)?;
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            return Err(Errno::INVAL);
+        }
+        Ok(RegularFile { handle, size: u64::try_from(stat.st_size).unwrap_or(0) })
+    }
+
+    /// See [`leave_open`].
+    pub fn leave_open(self) {
+        leave_open(self.handle);
+    }
+
+    /// All that is in it.
+    ///
+    /// # Errors
+    /// As `read(2)`; EFBIG for more than `limit` bytes.
+    pub fn contents(&self, limit: usize) -> rustix::io::Result<Vec<u8>> {
+        let size = usize::try_from(self.size).unwrap_or(usize::MAX);
+        if size > limit {
+            return Err(Errno::FBIG);
+        }
+        // One byte more, to meet the end.
+        let mut bytes = vec![0; if size == 0 { 1 << 12 } else { size + 1 }];
+        let mut filled = 0;
+        loop {
+            let count = rustix::io::retry_on_intr(|| rustix::io::read(&self.handle, &mut bytes[filled..]))?;
+            filled += count;
+            if filled > limit {
+                return Err(Errno::FBIG);
+            }
+            // The file of a disk gives all it has at once.
+            if count == 0 || filled == size {
+                break;
+            }
+            if filled == bytes.len() {
+                bytes.resize(2 * filled, 0);
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+}
+
+impl AsFd for RegularFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
 }
 
 /// The contents of a file of the initramfs; `None` if there is none.
 ///
 /// # Errors
-/// As [`open`] and [`contents`], EFBIG for a file of more than [`SIZE_LIMIT`] bytes.
+/// As [`open`], [`RegularFile::of`] and [`RegularFile::contents`] for [`SIZE_LIMIT`] bytes.
 pub fn read(path: &CStr) -> rustix::io::Result<Option<Vec<u8>>> {
-    if_there(open(path))?.map(|file| contents(&file, SIZE_LIMIT)).transpose()
+    let file = if_there(open(path).and_then(RegularFile::of))?;
+    file.map(|file| file.contents(SIZE_LIMIT)).transpose()
+}
+
+/// The contents of a file of `/proc` that has no parts: the kernel gives all of it to whoever has room for it
+/// (`single_open` in `fs/seq_file.c`), so that where there is room left is the end.
+///
+/// # Errors
+/// As `open(2)`, `read(2)`; EFBIG for more than [`SIZE_LIMIT`] bytes.
+pub fn read_at_once(path: &CStr) -> rustix::io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let mut bytes = vec![0; 1 << 12];
+    let mut filled = 0;
+    loop {
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut bytes[filled..]))?;
+        filled += count;
+        if filled > SIZE_LIMIT {
+            return Err(Errno::FBIG);
+        }
+        if count == 0 || filled < bytes.len() {
+            break;
+        }
+        bytes.resize(2 * filled, 0);
+    }
+    leave_open(file);
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 /// Opens a file of the initramfs for reading.
@@ -105,36 +246,10 @@ pub fn if_there<T>(result: rustix::io::Result<T>) -> rustix::io::Result<Option<T
     }
 }
 
-/// The contents of an open file.
-///
-/// # Errors
-/// As `read(2)`; EINVAL for anything but a regular file, EFBIG for one of more than `limit` bytes.
-pub fn contents(file: &OwnedFd, limit: usize) -> rustix::io::Result<Vec<u8>> {
-    let stat = rustix::fs::fstat(file)?;
-    if !FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err(Errno::INVAL);
-    }
-    if stat.st_size > i64::try_from(limit).unwrap_or(i64::MAX) {
-        return Err(Errno::FBIG);
-    }
-    // One byte more, to meet the end. The files of /proc have no size.
-    let size = usize::try_from(stat.st_size).unwrap_or(0).min(limit) + 1;
-    let mut bytes = vec![0; size.max(1 << 12)];
-    let mut filled = 0;
-    loop {
-        match rustix::io::retry_on_intr(|| rustix::io::read(file, &mut bytes[filled..]))? {
-            0 => break,
-            count => filled += count,
-        }
-        if filled > limit {
-            return Err(Errno::FBIG);
-        }
-        if filled == bytes.len() {
-            bytes.resize(2 * filled, 0);
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
+/// Leaves a file open until the process ends, which is soon: closing it is a system call for nothing. Not for what a
+/// run may open any number of.
+pub fn leave_open(file: OwnedFd) {
+    core::mem::forget(file);
 }
 
 /// A path that leads to an open file: `/proc/self/fd/N`.
@@ -205,10 +320,11 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_not_opened_and_large_files_not_read() {
+    fn devices_and_large_files_are_not_read() {
         let dev = rustix::fs::open("/dev", OFlags::PATH, Mode::empty()).unwrap();
         assert_eq!(read_beneath(dev.as_fd(), b"zero", 1), Err(Errno::INVAL));
-        assert_eq!(contents(&file(&[0; SIZE_LIMIT + 1]), SIZE_LIMIT), Err(Errno::FBIG));
-        assert_eq!(contents(&file(b"x"), 1), Ok(b"x".to_vec()));
+        let contents = |bytes, limit| RegularFile::of(file(bytes)).and_then(|file| file.contents(limit));
+        assert_eq!(contents(&[0; SIZE_LIMIT + 1], SIZE_LIMIT), Err(Errno::FBIG));
+        assert_eq!(contents(b"x", 1), Ok(b"x".to_vec()));
     }
 }

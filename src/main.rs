@@ -16,6 +16,7 @@ mod memory;
 mod runtime;
 
 use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
 use prepare_root::candidate::Candidate;
 use prepare_root::choice::Choice;
 use prepare_root::clock::Instant;
@@ -26,9 +27,7 @@ use prepare_root::options::{self, Invocation, Options};
 use prepare_root::role::Role;
 use prepare_root::run::Lock;
 use prepare_root::sysroot::Sysroot;
-use prepare_root::{
-    booted, explain, journal, keyfile, kmsg, lookup, mount, pid1, plan, root_device, syscall,
-};
+use prepare_root::{booted, explain, journal, keyfile, kmsg, mount, pid1, plan, root_device, syscall};
 
 /// The exit status.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,8 +51,7 @@ fn main() -> std::process::ExitCode {
 fn run(arguments: &[Vec<u8>]) -> ExitCode {
     let start = Instant::now();
     kmsg::start(log::LevelFilter::Info);
-    let process = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
-    match Role::of(process, arguments.first().map(Vec::as_slice), || Cmdline::read().ok()) {
+    match Role::of(syscall::process(), arguments.first().map(Vec::as_slice), || Cmdline::read().ok()) {
         Role::Command => run_command(arguments, start),
         Role::Initramfs => boot(pid1::initramfs, &Options::of(pid1::SYSROOT), arguments, start),
         Role::PhysicalRoot => {
@@ -146,15 +144,16 @@ fn prepare(options: &Options, cmdline: &Cmdline, start: Instant) -> Result<()> {
     // read
     let config = Config::read(options.origin, cmdline)?;
     set_log_level(cmdline, &config);
-    let _lock = if options.dry_run { None } else { Some(begin()?) };
+    // What stays open to the end is closed by the kernel: a system call less each.
+    let _lock = if options.dry_run { None } else { Some(ManuallyDrop::new(begin()?)) };
     if options.unless_booted && booted::exists()? {
         log::info!("a deployment is the root already: nothing to do");
         return Ok(());
     }
 
     // resolve
-    let sysroot = Sysroot::open(&options.sysroot)?;
-    let Some(choice) = Choice::of(&config, &sysroot).transpose() else {
+    let sysroot = &*ManuallyDrop::new(Sysroot::open(&options.sysroot)?);
+    let Some(choice) = Choice::of(&config, sysroot).transpose() else {
         let done = format!("{sysroot} already is the root that {} names: nothing to do", config.target);
         log::info!("{done}");
         print(&if options.json { "{\"prepared\":true}\n".into() } else { done + "\n" });
@@ -162,10 +161,11 @@ fn prepare(options: &Options, cmdline: &Cmdline, start: Instant) -> Result<()> {
     };
     log::debug!("read and resolved after {} us", microseconds(start));
 
-    let make_root = |choice: &Choice| make_root(options, cmdline, &config, &sysroot, choice, start);
+    let make_root = |choice: &Choice| make_root(options, cmdline, &config, sysroot, choice, start);
+    let choice = choice.map(ManuallyDrop::new);
     let failed = choice.as_ref().ok().map(|choice| choice.deployment.facts.name.clone());
     let Err(error) = choice.and_then(|choice| make_root(&choice)) else { return Ok(()) };
-    for other in Choice::others(&config, &sysroot, failed.as_ref(), &error) {
+    for other in Choice::others(&config, sysroot, failed.as_ref(), &error) {
         log::warn!(
             "{error}\nfalling back to {}, which has the same kernel: [recovery] fallback=same-kernel",
             other.deployment.facts.name
@@ -189,7 +189,12 @@ fn make_root(
     // plan
     let own = Config::of_deployment(options.origin, cmdline, choice.deployment.handle())?;
     let config = own.as_ref().unwrap_or(config);
-    let Candidate { deployment, image, mut plan } = Candidate::of(config, sysroot, &choice.deployment)?;
+    let candidate = Candidate::of(config, sysroot, &choice.deployment)?;
+    if options.dry_run {
+        candidate.look_for_sources(sysroot)?;
+    }
+    let Candidate { deployment, image, mut plan } = candidate;
+    let image = ManuallyDrop::new(image);
     plan.traces.instead = choice.instead.as_ref().map(|instead| instead.record(&plan.name));
     if options.dry_run {
         print(&if options.json { plan::print::json(&plan) + "\n" } else { plan::print::text(&plan) });
@@ -216,7 +221,7 @@ fn microseconds(start: Instant) -> u64 {
 
 /// Makes sure that we may and can begin.
 fn begin() -> Result<Lock> {
-    if !rustix::process::geteuid().is_root() {
+    if !syscall::is_root() {
         let found = "only root can mount; --dry-run needs no rights";
         return Err(Error::found(Class::Permission, "prepare the root", found));
     }
@@ -234,7 +239,7 @@ fn set_log_level(cmdline: &Cmdline, config: &Config) {
         return;
     }
     let on = |value: &[u8]| str::from_utf8(value).ok().and_then(keyfile::boolean) != Some(false);
-    let debug = cmdline.arguments().find(|(name, _)| *name == b"ostree.prepare-root.debug");
+    let debug = cmdline.ours().find(|(name, _)| *name == b"ostree.prepare-root.debug");
     if debug.is_some_and(|(_, value)| value.is_none_or(on)) {
         log::set_max_level(log::LevelFilter::Debug);
     }
@@ -246,7 +251,7 @@ fn set_log_level(cmdline: &Cmdline, config: &Config) {
     }
 }
 
-/// Prints an answer. If nobody can read it, there is nobody to tell.
+/// Prints an answer.
 fn print(text: &str) {
-    let _ = lookup::write_all(syscall::stdout(), text.as_bytes());
+    syscall::say(syscall::stdout(), text.as_bytes());
 }

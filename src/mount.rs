@@ -23,6 +23,7 @@ use crate::deployment::Deployment;
 use crate::error::{Class, Error, Result};
 use crate::image::Image;
 use crate::kernel::{Ability, Kernel};
+use crate::lookup;
 use crate::plan::Plan;
 use crate::run::RunFiles;
 use crate::run::unfinished::MountId;
@@ -52,8 +53,7 @@ pub struct Disk<'a> {
 /// or [`Class::Run`]: everything is as it was before.
 /// [`Class::Undo`]: it is not.
 pub fn apply(plan: Plan, disk: Disk<'_>, mut kernel: Kernel) -> Result<Plan> {
-    let mut files = RunFiles::new(&disk.sysroot.path)?;
-    files.leave(&plan.traces)?;
+    let mut files = RunFiles::new(&disk.sysroot.path, &plan.traces)?;
     let layers = Layers::make(&plan, &mut files)?;
     match put_in_place(&plan, disk, &mut files, &layers, &mut kernel) {
         Ok(plan) => {
@@ -79,14 +79,14 @@ fn put_in_place(
     kernel: &mut Kernel,
 ) -> Result<Plan> {
     let (tree, plan) = assemble::assemble(plan, disk, layers, kernel)?;
-    files.write_booted(&plan.booted, layers.transient_etc())?;
     let root = MountId::of(&tree);
     let root = root.map_err(|errno| Error::errno(Class::Mount, "inspect the new root", errno))?;
-    files.placing(root, plan.shared())?;
+    files.write_booted(&plan.booted.serialise(layers.transient_etc()), root, plan.shared())?;
     let start = Instant::now();
     swap::swap(&tree, root, disk.sysroot, *kernel)?;
     log::debug!("the new root was put in place in {} us", start.elapsed().as_micros());
     swap::settle_propagation(tree.as_fd(), plan.shared());
+    lookup::leave_open(tree);
     Ok(plan)
 }
 

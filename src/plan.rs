@@ -4,7 +4,7 @@ pub mod print;
 
 use crate::booted::Booted;
 use crate::config::{Config, Enabled, MountHere, Transient};
-use crate::contents::{Contents, Questions};
+use crate::contents::{Condition, Contents, Questions};
 use crate::deployment::Facts;
 use crate::error::{Class, Error, Result};
 use crate::name::Name;
@@ -60,6 +60,13 @@ pub struct Step {
     pub why: &'static str,
 }
 
+impl Step {
+    /// Whether that is what another mount already has there: only the access is another.
+    pub fn is_in_place(&self) -> bool {
+        matches!(&self.source, Source::Physical(path) if !path.is_empty() && self.at.strip_prefix(b"sysroot/") == Some(path))
+    }
+}
+
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -111,46 +118,16 @@ pub enum Propagation {
     Shared,
 }
 
-/// A question about the contents of the new root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// There is a `/var`, and nobody mounts it after the switch to the new root.
-    NobodyElseMountsVar {
-        /// The generator, if there is one, finds the stateroot.
-        generator_finds_stateroot: bool,
-    },
-    /// There is a `/boot`, and nobody mounts it after the switch to the new root.
-    NobodyElseMountsBoot {
-        /// The generator, if there is one, finds that a deployment was asked for.
-        generator_finds_target: bool,
-    },
-}
-
-impl Condition {
-    /// The answer.
-    pub fn holds(&self, contents: &Contents) -> bool {
-        match self {
-            Condition::NobodyElseMountsVar { generator_finds_stateroot } => {
-                let generated = contents.generator.runs && *generator_finds_stateroot;
-                contents.has("var") && !contents.fstab_var && !generated
-            }
-            Condition::NobodyElseMountsBoot { generator_finds_target } => {
-                let generated = contents.generator.mounts_boot && *generator_finds_target;
-                contents.has("boot") && !contents.fstab_boot && !generated
-            }
-        }
-    }
-}
-
-/// Directories that every deployment has.
-const NEEDED: [&str; 3] = ["usr", "etc", "sysroot"];
+/// Directories that every deployment has. Whether it has those where something is mounted, such as `/sysroot`, tells the
+/// mount.
+const NEEDED: [&str; 2] = ["usr", "etc"];
 
 impl Plan {
     /// Decides the conditions, and whether the new root has what the mounts need.
     ///
     /// # Errors
     /// [`Class::Incomplete`] when a directory is missing that one of the mounts needs.
-    pub fn settle(mut self, contents: &Contents, facts: &Facts) -> Result<Plan> {
+    pub fn settle(mut self, contents: &Contents) -> Result<Plan> {
         self.steps.retain_mut(|step| step.only_if.take().is_none_or(|condition| condition.holds(contents)));
         self.unsettled = false;
         let missing: Vec<_> =
@@ -158,21 +135,15 @@ impl Plan {
         if !missing.is_empty() {
             return Err(incomplete(&self.name, &format!("/{} of the deployment", missing.join(", /"))));
         }
-        let var = Source::Physical(self.name.var_path());
-        if !facts.has_stateroot_var && self.steps.iter().any(|step| step.source == var) {
-            let directory = format!("/{} of the physical root", self.name.var_path().escape_ascii());
-            return Err(incomplete(&self.name, &directory));
-        }
         Ok(self)
     }
 
     /// The directories that the new root must have.
     fn directories(&self) -> Vec<&'static str> {
-        let mut directories = NEEDED.to_vec();
-        for step in &self.steps {
+        let is_mounted = |directory: &&str| self.steps.iter().any(|step| step.at == directory.as_bytes());
+        let mut directories: Vec<_> = NEEDED.into_iter().filter(|directory| !is_mounted(directory)).collect();
+        for step in self.steps.iter().filter(|step| step.only_if.is_none()) {
             directories.extend(match (&*step.at, &step.source) {
-                (b"var", _) => Some("var"),
-                (b"boot", _) => Some("boot"),
                 (b"etc", Source::Covered(lower, _)) => Some(*lower),
                 _ => None,
             });
@@ -196,13 +167,9 @@ impl Plan {
 
     /// What must be known of the new root to settle the plan.
     pub fn questions(&self) -> Questions {
-        let asks = |question: fn(&Condition) -> bool| {
-            self.steps.iter().filter_map(|step| step.only_if.as_ref()).any(question)
-        };
         Questions {
             directories: self.directories(),
-            var: asks(|condition| matches!(condition, Condition::NobodyElseMountsVar { .. })),
-            boot: asks(|condition| matches!(condition, Condition::NobodyElseMountsBoot { .. })),
+            conditions: self.steps.iter().filter_map(|step| step.only_if).collect(),
             transient_etc: self.transient(b"etc").is_some(),
         }
     }
@@ -363,7 +330,8 @@ fn mounts_boot(config: &Config, facts: &Facts) -> Option<Here> {
 const MARKER: &str = "/run/ostree/initramfs-mount-var exists";
 const NOBODY_ELSE: &str = "nobody mounts it later";
 
-fn incomplete(name: &Name, directory: &str) -> Error {
+/// A directory is missing, or something else is in its place; `directory`: "/usr of the deployment".
+pub fn incomplete(name: &Name, directory: &str) -> Error {
     let found = format!("{directory} is missing or no directory");
     Error::found(Class::Incomplete, format!("prepare {name}"), found).hint(
         "the deployment was not written completely: choose another boot entry and deploy this one again",

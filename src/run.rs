@@ -2,12 +2,13 @@
 
 pub mod unfinished;
 
-use crate::booted::{self, Booted};
+use crate::booted;
 use crate::choice::Instead;
 use crate::clock;
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
 use crate::plan::Traces;
+use crate::syscall;
 use alloc::borrow::ToOwned;
 use alloc::ffi::CString;
 use alloc::string::String;
@@ -83,25 +84,43 @@ pub struct RunFiles {
 }
 
 impl RunFiles {
-    /// Makes `/run/ostree` and its private directory, and begins to write down what is made. `sysroot`:
+    /// Makes what is to be left in `/run` but for [`booted::PATH`], and begins to write down what is made. `sysroot`:
     /// where the physical root is.
     ///
     /// # Errors
     /// [`Class::Run`]
-    pub fn new(sysroot: &[u8]) -> Result<RunFiles> {
+    pub fn new(sysroot: &[u8], traces: &Traces) -> Result<RunFiles> {
         // What we make has the modes it is given.
         rustix::process::umask(Mode::empty());
         let mut files = RunFiles::default();
-        files.directory(OSTREE, 0o755)?;
-        files.directory(PRIVATE, 0)?;
-        let fail = |errno| fail("write", unfinished::PATH, errno);
+        let is_first = files.make_directory(OSTREE, 0o755)?;
+        files.make_directory(PRIVATE, 0)?;
+        let missing = Trace::missing(traces)?;
+        let traced: Vec<Made> = missing.iter().map(Trace::made).collect();
         files.noted = true;
-        let notes = Notes::begin(sysroot).map_err(fail)?;
-        for made in &files.made {
-            notes.making(made).map_err(fail)?;
+        let notes = Notes::begin(sysroot, files.made.iter().chain(&traced));
+        files.notes = Some(notes.map_err(|errno| fail("write", unfinished::PATH, errno))?);
+        for trace in missing {
+            files.leave(trace)?;
         }
-        files.notes = Some(notes);
+        files.write_instead(traces.instead.as_deref(), is_first)?;
         Ok(files)
+    }
+
+    /// Says why it is another deployment than the one of the boot entry, if it is.
+    fn write_instead(&mut self, instead: Option<&str>, is_first: bool) -> Result<()> {
+        let path = Instead::PATH;
+        // What an earlier boot wrote, before a soft-reboot, is not true any more.
+        if !is_first && exists(path)? {
+            let old = Made::Replaced(path.into());
+            self.note([&old])?;
+            self.replace(old, path)?;
+            rustix::fs::unlink(path).map_err(|errno| fail("remove", path, errno))?;
+        }
+        let Some(text) = instead else { return Ok(()) };
+        let made = Made::File(path.into());
+        self.note([&made])?;
+        self.make_file(made, path, || write(path, OFlags::EXCL, format!("{text}\n").as_bytes()))
     }
 
     /// What a run made that was killed.
@@ -116,7 +135,7 @@ impl RunFiles {
     /// [`Class::Run`]
     pub fn transient_etc(&mut self) -> Result<String> {
         // Six characters, as libostree's.
-        let first = rustix::process::getpid().as_raw_nonzero().get().cast_unsigned();
+        let first = syscall::process();
         self.new_directory(
             |number| format!("/run/ostree/transient-etc.{:06}", (first + number) % 1_000_000),
             0o700,
@@ -139,7 +158,9 @@ impl RunFiles {
     /// be: they are used by mounts, and what is in them was to be forgotten.
     fn new_directory(&mut self, name: impl Fn(u32) -> String, mode: u32) -> Result<String> {
         for path in (0..SOFT_REBOOTS).map(name) {
-            if self.directory(&c_string(&path), mode)? {
+            let directory = c_string(&path);
+            self.note([&Made::Directory(directory.clone())])?;
+            if self.make_directory(&directory, mode)? {
                 return Ok(path);
             }
         }
@@ -151,12 +172,16 @@ impl RunFiles {
     /// # Errors
     /// [`Class::Run`]
     pub fn layer(&mut self, directory: &str, work_mode: u32) -> Result<()> {
-        self.directory(&c_string(&format!("{directory}/upper")), 0o755)?;
-        self.directory(&c_string(&format!("{directory}/work")), work_mode)?;
-        // Overlayfs makes these; they are listed to be taken back.
-        for name in ["work", "index"] {
-            self.making(Made::Directory(c_string(&format!("{directory}/work/{name}"))))?;
+        // Overlayfs makes the last two; they are listed to be taken back.
+        let [upper, work, inner, index] = ["upper", "work", "work/work", "work/index"]
+            .map(|name| Made::Directory(c_string(&format!("{directory}/{name}"))));
+        self.note([&upper, &work, &inner, &index])?;
+        for (made, mode) in [(&upper, 0o755), (&work, work_mode)] {
+            if let Made::Directory(path) = made {
+                self.make_directory(path, mode)?;
+            }
         }
+        self.made.extend([inner, index]);
         Ok(())
     }
 
@@ -165,91 +190,90 @@ impl RunFiles {
     /// # Errors
     /// [`Class::Run`]
     pub fn mounting(&mut self, path: &str) -> Result<()> {
-        self.note(&Made::Mount(c_string(path)))
+        self.note([&Made::Mount(c_string(path))])
     }
 
-    /// Notes that everything is ready, what is going to be the new root, and where it has mounts that are
-    /// to be shared.
+    /// Writes [`booted::PATH`]: everything is ready. Notes what is going to be the new root, and where it has mounts
+    /// that are to be shared.
     ///
     /// # Errors
     /// [`Class::Run`]
-    pub fn placing<'a>(&self, root: MountId, shared: impl IntoIterator<Item = &'a [u8]>) -> Result<()> {
-        let Some(notes) = &self.notes else { return Ok(()) };
-        notes.placing(root, shared).map_err(|errno| fail("write", unfinished::PATH, errno))
-    }
-
-    /// Leaves everything but [`booted::PATH`].
-    ///
-    /// # Errors
-    /// [`Class::Run`]
-    pub fn leave(&mut self, traces: &Traces) -> Result<()> {
-        self.write_instead(traces.instead.as_deref())?;
-        if traces.image_mount_point {
-            self.directory(IMAGE_MOUNT_POINT, 0o700)?;
+    pub fn write_booted<'a>(
+        &mut self,
+        bytes: &[u8],
+        root: MountId,
+        shared: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<()> {
+        let made = Made::or_replaced(booted::PATH)?;
+        if let Some(notes) = &self.notes {
+            notes.placing(&made, root, shared).map_err(|errno| fail("write", unfinished::PATH, errno))?;
         }
-        if traces.volatile_root.is_some() || traces.remount_fs_dropin {
-            self.directory(c"/run/systemd", 0o755)?;
-        }
-        if let Some(device) = traces.volatile_root {
-            // In this form, since systemd does not follow it: it reads the numbers.
-            let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-            let text = format!("/dev/block/{major}:{minor}");
-            self.file(VOLATILE_ROOT, || rustix::fs::symlink(&text, VOLATILE_ROOT))?;
-        }
-        if traces.remount_fs_dropin {
-            self.directory(c"/run/systemd/system", 0o755)?;
-            self.directory(c"/run/systemd/system/systemd-remount-fs.service.d", 0o755)?;
-            self.file(REMOUNT_FS_DROPIN, || write(REMOUNT_FS_DROPIN, OFlags::EXCL, REMOUNT_FS_DROPIN_TEXT))?;
-        }
-        Ok(())
-    }
-
-    /// Writes [`booted::PATH`].
-    ///
-    /// # Errors
-    /// [`Class::Run`]
-    pub fn write_booted(&mut self, booted: &Booted, transient_etc: Option<&str>) -> Result<()> {
         let fail = |errno| fail("write", booted::PATH, errno);
-        self.making(Made::File(BOOTED_PARTIAL.into()))?;
-        self.replacing(booted::PATH)?;
-        let bytes = booted.serialise(transient_etc);
-        let written = match write(BOOTED_PARTIAL, OFlags::EXCL, &bytes) {
-            // Whatever it is, it is not a file of this run.
-            Err(Errno::EXIST) => {
-                rustix::fs::unlink(BOOTED_PARTIAL).and_then(|()| write(BOOTED_PARTIAL, OFlags::EXCL, &bytes))
-            }
-            written => written,
-        };
-        written
-            // Readers see the old file or the new one, never a part.
+        if made == Made::File(booted::PATH.into()) {
+            self.made.push(made);
+            return write(booted::PATH, OFlags::EXCL, bytes).map_err(fail);
+        }
+        self.replace(made, booted::PATH)?;
+        // Readers see the old file or the new one, never a part.
+        let partial = Made::File(BOOTED_PARTIAL.into());
+        self.note([&partial])?;
+        self.made.push(partial);
+        // Left by others, whatever it is.
+        let _ = rustix::fs::unlink(BOOTED_PARTIAL);
+        write(BOOTED_PARTIAL, OFlags::EXCL, bytes)
             .and_then(|()| rustix::fs::rename(BOOTED_PARTIAL, booted::PATH))
             .map_err(fail)
     }
 
-    /// Says why it is another deployment than the one of the boot entry, if it is.
-    ///
-    /// # Errors
-    /// [`Class::Run`]
-    fn write_instead(&mut self, instead: Option<&str>) -> Result<()> {
-        // What an earlier boot wrote, before a soft-reboot, is not true any more.
-        if exists(Instead::PATH).map_err(|errno| fail("look for", Instead::PATH, errno))? {
-            self.replacing(Instead::PATH)?;
-            rustix::fs::unlink(Instead::PATH).map_err(|errno| fail("remove", Instead::PATH, errno))?;
-        }
-        let Some(text) = instead else { return Ok(()) };
-        self.file(Instead::PATH, || write(Instead::PATH, OFlags::EXCL, format!("{text}\n").as_bytes()))
-    }
-
-    /// Notes that a file is going to be made, and keeps the one that may be in its place.
-    fn replacing(&mut self, path: &CStr) -> Result<()> {
-        let fail = |errno| fail("keep", path, errno);
-        if !exists(path).map_err(fail)? {
-            return self.making(Made::File(path.into()));
-        }
-        self.making(Made::Replaced(path.into()))?;
+    /// Keeps a file that is going to be replaced.
+    fn replace(&mut self, made: Made, path: &CStr) -> Result<()> {
+        self.made.push(made);
         // Left by a run that could not remove it.
         let _ = rustix::fs::unlink(kept(path).as_c_str());
-        rustix::fs::link(path, kept(path).as_c_str()).map_err(fail)
+        rustix::fs::link(path, kept(path).as_c_str()).map_err(|errno| fail("keep", path, errno))
+    }
+
+    fn leave(&mut self, trace: Trace) -> Result<()> {
+        let path = trace.path;
+        match trace.what {
+            What::Directory(mode) => self.make_directory(path, mode).map(|_| ()),
+            What::Link(text) => {
+                let make = || rustix::fs::symlink(&text, path);
+                self.make_file(Made::Link(path.into(), text.clone()), path, make)
+            }
+            What::File(bytes) => {
+                self.make_file(Made::File(path.into()), path, || write(path, OFlags::EXCL, &bytes))
+            }
+        }
+    }
+
+    /// Makes a directory that is noted; `false` if it was there already.
+    fn make_directory(&mut self, path: &CStr, mode: u32) -> Result<bool> {
+        match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(mode)) {
+            Ok(()) => {
+                self.made.push(Made::Directory(path.into()));
+                Ok(true)
+            }
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(fail("create", path, errno)),
+        }
+    }
+
+    /// Makes a file that is noted. If it is there by now, it is somebody else's.
+    fn make_file(
+        &mut self,
+        made: Made,
+        path: &CStr,
+        make: impl FnOnce() -> rustix::io::Result<()>,
+    ) -> Result<()> {
+        self.made.push(made);
+        match make() {
+            Err(Errno::EXIST) => {
+                self.made.pop();
+                Ok(())
+            }
+            made => made.map_err(|errno| fail("create", path, errno)),
+        }
     }
 
     /// The new root is in place: what was made stays, and there is nothing left to do.
@@ -262,6 +286,9 @@ impl RunFiles {
             }
         }
         self.forget_notes();
+        if let Some(notes) = self.notes.take() {
+            notes.leave_open();
+        }
     }
 
     /// It is not known to be as it was: what was made stays, and the next run does what is to be done.
@@ -270,59 +297,18 @@ impl RunFiles {
         self.noted = false;
     }
 
+    /// Notes what is going to be made.
+    fn note<'a>(&self, making: impl IntoIterator<Item = &'a Made>) -> Result<()> {
+        let Some(notes) = &self.notes else { return Ok(()) };
+        notes.making(making).map_err(|errno| fail("write", unfinished::PATH, errno))
+    }
+
     fn forget_notes(&mut self) {
         if core::mem::take(&mut self.noted)
             && let Err(errno) = rustix::fs::unlink(unfinished::PATH)
             && errno != Errno::NOENT
         {
             log::warn!("remove {}: {}", printable(unfinished::PATH.to_bytes()), describe(errno));
-        }
-    }
-
-    /// Notes what is going to be made, and that we are to take it back.
-    fn making(&mut self, made: Made) -> Result<()> {
-        self.note(&made)?;
-        self.made.push(made);
-        Ok(())
-    }
-
-    fn note(&self, made: &Made) -> Result<()> {
-        let Some(notes) = &self.notes else { return Ok(()) };
-        notes.making(made).map_err(|errno| fail("write", unfinished::PATH, errno))
-    }
-
-    /// Makes a directory; `false` if it was there already.
-    fn directory(&mut self, path: &CStr, mode: u32) -> Result<bool> {
-        let fail = |errno| fail("create", path, errno);
-        if exists(path).map_err(fail)? {
-            return Ok(false);
-        }
-        self.making(Made::Directory(path.into()))?;
-        match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(mode)) {
-            // Somebody was faster.
-            Err(Errno::EXIST) => {
-                self.made.pop();
-                Ok(false)
-            }
-            made => made.map(|()| true).map_err(fail),
-        }
-    }
-
-    /// Makes a file; one that is there already is somebody else's.
-    fn file(&mut self, path: &CStr, make: impl FnOnce() -> rustix::io::Result<()>) -> Result<()> {
-        let fail = |errno| fail("create", path, errno);
-        if exists(path).map_err(fail)? {
-            log::debug!("{} is there already: left as it is", printable(path.to_bytes()));
-            return Ok(());
-        }
-        self.making(Made::File(path.into()))?;
-        match make() {
-            // Somebody was faster.
-            Err(Errno::EXIST) => {
-                self.made.pop();
-                Ok(())
-            }
-            made => made.map_err(fail),
         }
     }
 }
@@ -342,6 +328,7 @@ impl Drop for RunFiles {
                 }
                 Made::Directory(path) => (path, rustix::fs::rmdir(path.as_c_str())),
                 Made::File(path) => (path, rustix::fs::unlink(path.as_c_str())),
+                Made::Link(path, text) => (path, unlink_if(path, text)),
                 // If it was not replaced yet, both are the same file, and renaming does nothing.
                 Made::Replaced(path) => (
                     path,
@@ -360,9 +347,75 @@ impl Drop for RunFiles {
     }
 }
 
-fn exists(path: &CStr) -> rustix::io::Result<bool> {
+impl Made {
+    /// A file of ours: in place of another, if there is one.
+    fn or_replaced(path: &CStr) -> Result<Made> {
+        Ok(if exists(path)? { Made::Replaced(path.into()) } else { Made::File(path.into()) })
+    }
+}
+
+/// Something that is left for the running system.
+struct Trace {
+    path: &'static CStr,
+    what: What,
+}
+
+enum What {
+    /// A directory of that mode.
+    Directory(u32),
+    /// A symbolic link with that text.
+    Link(String),
+    /// A file with that contents.
+    File(Vec<u8>),
+}
+
+impl Trace {
+    /// Those that are not there yet; of directories and links nobody asks that before they are made. What is there is
+    /// somebody else's.
+    fn missing(traces: &Traces) -> Result<Vec<Trace>> {
+        let mut missing = Vec::new();
+        let mut leave = |path, what| missing.push(Trace { path, what });
+        if traces.image_mount_point {
+            leave(IMAGE_MOUNT_POINT, What::Directory(0o700));
+        }
+        let dropin = traces.remount_fs_dropin && !exists(REMOUNT_FS_DROPIN)?;
+        if traces.volatile_root.is_some() || dropin {
+            leave(c"/run/systemd", What::Directory(0o755));
+        }
+        if let Some(device) = traces.volatile_root {
+            // In this form, since systemd does not follow it: it reads the numbers.
+            let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+            leave(VOLATILE_ROOT, What::Link(format!("/dev/block/{major}:{minor}")));
+        }
+        if dropin {
+            leave(c"/run/systemd/system", What::Directory(0o755));
+            leave(c"/run/systemd/system/systemd-remount-fs.service.d", What::Directory(0o755));
+            leave(REMOUNT_FS_DROPIN, What::File(REMOUNT_FS_DROPIN_TEXT.to_vec()));
+        }
+        Ok(missing)
+    }
+
+    fn made(&self) -> Made {
+        match &self.what {
+            What::Directory(_) => Made::Directory(self.path.into()),
+            What::Link(text) => Made::Link(self.path.into(), text.clone()),
+            What::File(_) => Made::File(self.path.into()),
+        }
+    }
+}
+
+/// Removes the link with that text, and no other.
+fn unlink_if(path: &CStr, text: &str) -> rustix::io::Result<()> {
+    if rustix::fs::readlink(path, Vec::new())?.as_bytes() == text.as_bytes() {
+        rustix::fs::unlink(path)?;
+    }
+    Ok(())
+}
+
+fn exists(path: &CStr) -> Result<bool> {
     let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
-    Ok(lookup::if_there(stat)?.is_some())
+    let stat = lookup::if_there(stat).map_err(|errno| fail("look for", path, errno))?;
+    Ok(stat.is_some())
 }
 
 fn fail(operation: &str, path: &CStr, errno: Errno) -> Error {
@@ -385,5 +438,7 @@ fn write(path: &CStr, flags: OFlags, bytes: &[u8]) -> rustix::io::Result<()> {
     let mode = Mode::from_raw_mode(0o644);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | flags;
     let file = rustix::fs::openat(CWD, path, flags, mode)?;
-    lookup::write_all(&file, bytes)
+    lookup::write_all(&file, bytes)?;
+    lookup::leave_open(file);
+    Ok(())
 }

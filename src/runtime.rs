@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ffi::{CStr, c_char, c_int};
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
-use prepare_root::{lookup, syscall};
+use prepare_root::syscall;
 use rustix::fs::{CWD, Mode, OFlags};
 
 // The C library: std would have named it to the linker.
@@ -21,10 +21,9 @@ static MEMORY: Memory = Memory::new();
 /// What the C library calls when it is ready.
 #[unsafe(no_mangle)]
 extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
-    open_standard_files();
-    // Whoever does not read what we say must not end us between two mounts.
-    // SAFETY: no handler is installed.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    if syscall::process() == 1 {
+        open_standard_files();
+    }
     let count = usize::try_from(count).unwrap_or(0);
     // SAFETY: the kernel made an array of so many C strings, and they live until the program ends.
     let argument = |index| unsafe { CStr::from_ptr(*arguments.add(index)) };
@@ -34,6 +33,8 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
 
 /// Where the kernel could not open a console for init, none of the three standard files is open. What is opened first would
 /// get their numbers, and messages would be written to it. Any file that is always there will do; `/dev/null` is not yet.
+///
+/// A command needs no such care: the first three files that it opens, and keeps open, cannot be written to.
 fn open_standard_files() {
     let mut files = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     // SAFETY: so many structures, which live until the call returns.
@@ -55,7 +56,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     let (file, number) = info.location().map_or(("?", 0), |place| (place.file(), place.line()));
     let _ = writeln!(line, "{CRITICAL}ostree-prepare-root: PANIC at {file}:{number}: {}", info.message());
     let text = line.bytes.get(..line.length).unwrap_or_default();
-    let _ = lookup::write_all(syscall::stderr(), text.get(CRITICAL.len()..).unwrap_or_default());
+    syscall::say(syscall::stderr(), text.get(CRITICAL.len()..).unwrap_or_default());
     if let Ok(log) = rustix::fs::openat(CWD, c"/dev/kmsg", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
         let _ = rustix::io::write(&log, text);
     }

@@ -1,7 +1,7 @@
 //! Filling a new `/var` with what the operating system brings for it.
 
 use crate::error::{Class, Error, Result};
-use crate::lookup;
+use crate::lookup::{self, RegularFile};
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -81,7 +81,7 @@ fn copy(
             copy_directory(&from, &to, path, depth + 1)
         }
         FileType::RegularFile => {
-            let from = lookup::open_file_beneath(from.as_fd(), name.to_bytes())?;
+            let from = RegularFile::open_beneath(from.as_fd(), name.to_bytes())?;
             let to = rustix::fs::openat(
                 to,
                 name,
@@ -106,7 +106,7 @@ fn copy(
     }
 }
 
-fn copy_contents(from: &OwnedFd, to: &OwnedFd) -> rustix::io::Result<()> {
+fn copy_contents(from: &RegularFile, to: &OwnedFd) -> rustix::io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         match rustix::io::retry_on_intr(|| rustix::io::read(from, &mut buffer[..]))? {
@@ -117,7 +117,7 @@ fn copy_contents(from: &OwnedFd, to: &OwnedFd) -> rustix::io::Result<()> {
 }
 
 /// The owner first: changing it takes set-user-ID away. The time last.
-fn copy_attributes(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> rustix::io::Result<()> {
+fn copy_attributes(from: impl AsFd + Copy, to: &OwnedFd, stat: &Stat) -> rustix::io::Result<()> {
     let (user, group) = owner(stat);
     rustix::fs::fchown(to, user, group)?;
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
@@ -126,7 +126,7 @@ fn copy_attributes(from: &OwnedFd, to: &OwnedFd, stat: &Stat) -> rustix::io::Res
     rustix::fs::futimens(to, &Timestamps { last_access: time, last_modification: time })
 }
 
-fn copy_extended_attributes(from: &OwnedFd, to: &OwnedFd) -> rustix::io::Result<()> {
+fn copy_extended_attributes(from: impl AsFd + Copy, to: &OwnedFd) -> rustix::io::Result<()> {
     // XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h.
     let (mut names, mut value) = (vec![0; 1 << 16], Vec::new());
     let length = match rustix::fs::flistxattr(from, &mut names) {

@@ -114,7 +114,7 @@ impl Survey {
             let of = [b"ostree/deploy/", &stateroot[..], b"/deploy"].concat();
             for directory in self.names(sysroot.handle(), &of) {
                 let name = Name { stateroot: stateroot.clone(), directory };
-                let kind = lookup::kind_beneath(sysroot.handle(), &name.path(), OFlags::NOFOLLOW);
+                let kind = lookup::kind_at(sysroot.handle(), &name.path());
                 if kind != Ok(Some(FileType::Directory)) {
                     continue;
                 }

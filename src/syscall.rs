@@ -60,6 +60,34 @@ pub fn mount_setattr(mount: impl AsFd, recursive: bool, attributes: Attributes) 
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// Whether something is mounted below a mount, by its unique number (`listmount(2)`, Linux 6.8).
+///
+/// # Errors
+/// ENOSYS from older kernels; ENOENT for a mount that is not in our mount namespace.
+pub fn has_mounts_below(mount: u64) -> rustix::io::Result<bool> {
+    /// `struct mnt_id_req` of `linux/mount.h`, `MNT_ID_REQ_SIZE_VER0`.
+    #[repr(C)]
+    struct Request {
+        size: u32,
+        spare: u32,
+        mount: u64,
+        after: u64,
+    }
+    /// The same on all architectures.
+    const SYS_LISTMOUNT: libc::c_long = 458;
+    let request = Request { size: size_of::<Request>() as u32, spare: 0, mount, after: 0 };
+    let mut found = 0_u64;
+    // SAFETY: the request has the size that it says, and the kernel writes one number at most.
+    let count = unsafe { libc::syscall(SYS_LISTMOUNT, &raw const request, &raw mut found, 1_usize, 0_u32) };
+    if count >= 0 { Ok(count > 0) } else { Err(last_errno()) }
+}
+
+/// Whether this process has the rights of root. The kernel told that at its start (`AT_EUID`, `getauxval(3)`).
+pub fn is_root() -> bool {
+    // SAFETY: it reads what the kernel left on the stack.
+    unsafe { libc::getauxval(libc::AT_EUID) == 0 }
+}
+
 /// Gives this process a mount namespace of its own.
 pub fn unshare_mounts() -> rustix::io::Result<()> {
     // SAFETY: the call is unsafe for `CLONE_FILES`, which lets file descriptors diverge between threads.
@@ -112,6 +140,12 @@ pub fn stdin() -> BorrowedFd<'static> {
     standard_file(libc::STDIN_FILENO)
 }
 
+/// The number of this process. Its only thread has the same, which the C library knows from its start.
+pub fn process() -> u32 {
+    // SAFETY: it has no conditions.
+    unsafe { libc::gettid() }.cast_unsigned()
+}
+
 /// Standard output.
 pub fn stdout() -> BorrowedFd<'static> {
     standard_file(libc::STDOUT_FILENO)
@@ -127,8 +161,16 @@ fn standard_file(number: i32) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(number) }
 }
 
-/// Lets SIGPIPE end the process, as the kernel started it: this program ignores the signal, and one that is executed
-/// inherits that.
+/// Writes to a standard file. Whoever does not read it must not end us between two mounts, so from here on SIGPIPE is
+/// ignored.
+pub fn say(file: BorrowedFd<'_>, text: &[u8]) {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    // If nobody can read it, there is nobody to tell.
+    let _ = crate::lookup::write_all(file, text);
+}
+
+/// Lets SIGPIPE end the process, as the kernel started it: a program that is executed inherits what [`say`] did.
 pub fn default_pipe_signal() {
     // SAFETY: no handler is installed.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

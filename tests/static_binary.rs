@@ -1,12 +1,18 @@
 //! The program runs in an initramfs where there may be nothing else: no loader, no library, little room. And its memory is
 //! either written or executed, never both.
 
+#[path = "support/budgets.rs"]
+mod budgets;
+
 use goblin::elf::Elf;
+use goblin::elf::header::EM_AARCH64;
 use goblin::elf::program_header::{PF_W, PF_X, PT_GNU_STACK, PT_INTERP, PT_LOAD};
 use std::path::{Path, PathBuf};
 
 /// The most bytes it may have.
-const LIMIT: usize = 336 * 1024;
+fn limit(architecture: &str) -> usize {
+    budgets::budget("bytes", architecture).expect("a budget in tests/budgets.csv")
+}
 
 /// What is wrong with a program, in words; nothing is good.
 fn faults(program: &[u8]) -> Vec<String> {
@@ -15,8 +21,10 @@ fn faults(program: &[u8]) -> Vec<String> {
         Err(error) => return vec![format!("it is no ELF file: {error}")],
     };
     let mut faults = Vec::new();
-    if program.len() > LIMIT {
-        faults.push(format!("it has {} bytes, {} too many", program.len(), program.len() - LIMIT));
+    let limit = limit(if elf.header.e_machine == EM_AARCH64 { "aarch64" } else { "x86_64" });
+    if program.len() > limit {
+        let more = program.len() - limit;
+        faults.push(format!("it has {} bytes, {more} more than tests/budgets.csv grants", program.len()));
     }
     if elf.program_headers.iter().any(|header| header.p_type == PT_INTERP) {
         faults.push(format!("it needs the interpreter {}", elf.interpreter.unwrap_or("?")));
@@ -71,7 +79,7 @@ fn so_does_the_one_for_aarch64() {
     let program = read(&path);
     assert_eq!(faults(&program), Vec::<String>::new(), "{}", path.display());
     let machine = Elf::parse(&program).map(|elf| elf.header.e_machine);
-    assert_eq!(machine.ok(), Some(goblin::elf::header::EM_AARCH64));
+    assert_eq!(machine.ok(), Some(EM_AARCH64));
 }
 
 /// Sets the flags of the first program header of that type.
@@ -111,8 +119,8 @@ fn an_executable_stack_is_found_out() {
 #[test]
 fn a_large_program_is_found_out() {
     let mut large = read(&product());
-    large.resize(LIMIT + 1, 0);
-    assert_fault(&large, "1 too many");
+    large.resize(limit(std::env::consts::ARCH) + 1, 0);
+    assert_fault(&large, "1 more than tests/budgets.csv grants");
 }
 
 #[test]

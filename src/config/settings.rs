@@ -147,7 +147,7 @@ impl<'a> Settings<'a> {
     pub fn breaks(&self) -> Vec<Break> {
         let name = "ostree.prepare-root.break";
         // People type it alone, like rd.break.
-        let named = self.cmdline.arguments().filter(|(n, _)| *n == name.as_bytes());
+        let named = self.cmdline.ours().filter(|(n, _)| *n == name.as_bytes());
         let mut values = named.map(|(_, value)| value.unwrap_or(b"before")).peekable();
         if self.overrides != Overrides::All {
             if values.peek().is_some() && self.overrides == Overrides::Safe {
@@ -283,7 +283,7 @@ fn warn_of_unknown_keys(path: &str, file: &KeyFile<'_>) {
 
 fn warn_of_unknown_arguments(cmdline: &Cmdline) {
     let ours = |name: &[u8]| name.starts_with(b"ostree.prepare");
-    for (name, value) in cmdline.arguments().filter(|(name, _)| ours(name)) {
+    for (name, value) in cmdline.ours().filter(|(name, _)| ours(name)) {
         let shown = printable(name);
         let Some(word) =
             name.strip_prefix(b"ostree.prepare-root.").and_then(|word| str::from_utf8(word).ok())

@@ -5,20 +5,21 @@
 //! own instead: private, gone without a trace if we die, and cloned as a whole when it is complete.
 //! Either way nothing is visible until [`swap`](super::swap).
 
-use super::clone::private_tree;
-use super::material::Material;
+use super::clone::{self, private_tree};
+use super::material::{self, Material};
 use super::{Disk, Failure, Layers};
 use crate::clock::Instant;
 use crate::contents::Contents;
 use crate::error::{Class, Error, Result};
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
-use crate::plan::{Plan, Step};
+use crate::name::Name;
+use crate::plan::{self, Plan, Step};
 use crate::syscall::{self, Attributes, Propagation};
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MoveMountFlags;
 use rustix::thread::LinkNameSpaceType;
@@ -52,25 +53,34 @@ pub fn assemble(
 }
 
 fn attempt(plan: &Plan, disk: Disk<'_>, layers: &Layers, kernel: Kernel) -> Result<(OwnedFd, Plan), Failure> {
+    let take = |step: &Step| {
+        let start = Instant::now();
+        let material = Material::take(step, disk, layers, kernel)?;
+        log::debug!("{}: opened and cloned in {} us", step.place(), start.elapsed().as_micros());
+        Ok(material)
+    };
+    if kernel.has(Ability::DetachedTree) {
+        return join(plan, disk, None, kernel, take);
+    }
     // All is taken from the disk first: from inside another namespace it could not be cloned any
     // more. What cannot be taken may turn out not to be needed.
     let mut materials = Vec::with_capacity(plan.steps.len());
-    for step in &plan.steps {
-        let start = Instant::now();
-        match Material::take(step, disk, layers, kernel) {
+    for step in plan.steps.iter().filter(|step| !step.is_in_place()) {
+        match take(step) {
             Err(failure) if step.only_if.is_none() => return Err(failure),
-            material => materials.push((step.at.clone(), material)),
+            material => materials.push((&step.at, material)),
         }
-        log::debug!("{}: opened and cloned in {} us", step.place(), start.elapsed().as_micros());
-    }
-    if kernel.has(Ability::DetachedTree) {
-        return join(plan, materials, disk, None, kernel);
     }
     let scratch = Scratch::enter()?;
-    let joined = scratch.make_private().map_err(Failure::from).and_then(|()| {
-        let (root, plan) = join(plan, materials, disk, Some(&scratch), kernel)?;
+    let ready = scratch.prepare(materials.iter().flat_map(|(_, material)| material));
+    let joined = ready.map_err(Failure::from).and_then(|()| {
+        let taken = |step: &Step| {
+            let index = materials.iter().position(|(at, _)| **at == step.at);
+            index.map_or_else(|| Err(nothing().into()), |index| materials.swap_remove(index).1)
+        };
+        let (root, plan) = join(plan, disk, Some(&scratch), kernel, taken)?;
         // What leaves the namespace is a copy; the tree itself goes with it.
-        let tree = private_tree(&root, None).map_err(|errno| fail("clone the assembled root", errno))?;
+        let tree = private_tree(&root).map_err(|errno| fail("clone the assembled root", errno))?;
         for step in plan.steps.iter().skip(1) {
             let there = lookup::open_beneath(tree.as_fd(), &step.at, OFlags::PATH | OFlags::DIRECTORY)
                 .and_then(|place| lookup::is_mount_point(place.as_fd()));
@@ -85,27 +95,18 @@ fn attempt(plan: &Plan, disk: Disk<'_>, layers: &Layers, kernel: Kernel) -> Resu
     joined
 }
 
-/// Where each mount goes, and what it is made from.
-type Materials = Vec<(Vec<u8>, Result<Material, Failure>)>;
-
-/// Makes the mounts, the root first, and attaches the others in it.
+/// Makes the mounts, the root first, attaches the others in it, and makes the whole private.
 fn join(
     plan: &Plan,
-    mut materials: Materials,
     disk: Disk<'_>,
     scratch: Option<&Scratch>,
     kernel: Kernel,
+    mut take: impl FnMut(&Step) -> Result<Material, Failure>,
 ) -> Result<(OwnedFd, Plan), Failure> {
-    let nothing = || Error::found(Class::Mount, "assemble the new root", "a mount has no material");
-    if let Some(scratch) = scratch {
-        for layer in materials.iter().flat_map(|(_, material)| material).flat_map(Material::layers) {
-            scratch.attach(layer)?;
-        }
-    }
     let mut build = |step: &Step, root: Option<BorrowedFd<'_>>| {
+        let material = take(step)?;
         let start = Instant::now();
-        let index = materials.iter().position(|(at, _)| *at == step.at).ok_or_else(nothing)?;
-        let built = materials.swap_remove(index).1?.build(step, root, kernel)?;
+        let built = material.build(step, disk, root, kernel)?;
         log::debug!("{}: {} made in {} us", step.place(), step.source_text(), start.elapsed().as_micros());
         Ok::<_, Failure>(built)
     };
@@ -116,32 +117,69 @@ fn join(
     let mut plan = plan.clone();
     if plan.unsettled {
         let contents = Contents::read(root.as_fd(), disk.deployment.handle(), &plan.questions())?;
-        plan = plan.settle(&contents, &disk.deployment.facts)?;
+        plan = plan.settle(&contents)?;
     }
     // All pieces are made before any of them hides the directory that another one is made from.
-    let mut pieces = Vec::with_capacity(plan.steps.len());
-    for step in plan.steps.iter().skip(1) {
+    let (in_place, others): (Vec<&Step>, Vec<_>) =
+        plan.steps.iter().skip(1).partition(|step| step.is_in_place());
+    let mut pieces = Vec::with_capacity(others.len());
+    for step in others {
         pieces.push((step, build(step, Some(root.as_fd()))?));
     }
     for (step, piece) in pieces {
-        attach(root.as_fd(), piece.as_fd(), step, kernel)?;
+        attach(root.as_fd(), piece, step, &plan.name, kernel)?;
+    }
+    clone::make_private(&root).map_err(|errno| fail("make the new root private", errno))?;
+    for step in in_place {
+        cover(root.as_fd(), step, disk, kernel)?;
     }
     Ok((root, plan))
 }
 
-fn attach(root: BorrowedFd<'_>, piece: BorrowedFd<'_>, step: &Step, kernel: Kernel) -> Result<(), Failure> {
-    // The stateroot's var may be a link. It is followed to the same place as when it was cloned: below
-    // the new root's sysroot, which already is the physical root.
-    let attach = || {
-        let place = lookup::open_beneath(root, &step.at, OFlags::PATH | OFlags::DIRECTORY)?;
+fn attach(
+    root: BorrowedFd<'_>,
+    piece: OwnedFd,
+    step: &Step,
+    name: &Name,
+    kernel: Kernel,
+) -> Result<(), Failure> {
+    // A name in the root itself: nothing can lead elsewhere.
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(&piece, c"", root, &*step.at, flags).map_err(|errno| {
+        if lookup::kind_at(root, &step.at).is_ok_and(|kind| kind != Some(FileType::Directory)) {
+            return plan::incomplete(name, &format!("{} of the deployment", step.place())).into();
+        }
+        not_attached(step, errno, kernel)
+    })?;
+    lookup::leave_open(piece);
+    Ok(())
+}
+
+/// Mounts what is there already once more, with the access of the step. It may be a link, which is followed below the new
+/// root's sysroot as it would be on the physical root.
+fn cover(root: BorrowedFd<'_>, step: &Step, disk: Disk<'_>, kernel: Kernel) -> Result<(), Failure> {
+    let place = material::open(root, &step.at, OFlags::empty(), step, disk)?;
+    let cover = || {
+        let piece = clone::tree(&place)?;
+        material::set_access(&piece, step)?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        rustix::mount::move_mount(piece, c"", &place, c"", flags)
+        rustix::mount::move_mount(&piece, c"", &place, c"", flags)?;
+        lookup::leave_open(piece);
+        Ok(())
     };
-    attach().map_err(|errno| {
-        Failure::of(errno, &[Ability::DetachedTree], kernel, |errno| {
-            Error::errno(Class::Mount, format!("mount {} of the new root", step.place()), errno)
-        })
+    cover().map_err(|errno| not_attached(step, errno, kernel))?;
+    lookup::leave_open(place);
+    Ok(())
+}
+
+fn not_attached(step: &Step, errno: Errno, kernel: Kernel) -> Failure {
+    Failure::of(errno, &[Ability::DetachedTree], kernel, |errno| {
+        Error::errno(Class::Mount, format!("mount {} of the new root", step.place()), errno)
     })
+}
+
+fn nothing() -> Error {
+    Error::found(Class::Mount, "assemble the new root", "a mount has no material")
 }
 
 /// A mount namespace of our own, to be left again.
@@ -167,6 +205,12 @@ impl Scratch {
         syscall::unshare_mounts()
             .map_err(|errno| fail("make a mount namespace to assemble the new root in", errno))?;
         Ok(Scratch { namespace, root, directory })
+    }
+
+    /// Makes the namespace ready for what is made from these: what is a layer is attached in it.
+    fn prepare<'a>(&self, mut materials: impl Iterator<Item = &'a Material>) -> Result<()> {
+        self.make_private()?;
+        materials.try_for_each(|material| material.layers().try_for_each(|layer| self.attach(layer)))
     }
 
     /// The copies of the mounts outside are in the same peer groups as these; without this they would

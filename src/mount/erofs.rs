@@ -20,20 +20,24 @@ pub fn mount(image: &Image, kernel: Kernel) -> Result<OwnedFd, Failure> {
     // EROFS takes its source only by path (seen up to 6.18).
     let file = lookup::descriptor_path(image.handle());
     if kernel.has(Ability::FileBackedErofs) {
-        return from(&file, image, kernel);
+        return from(&file, false, image, kernel);
     }
     let (device, path) = syscall::loop_device(image.handle()).map_err(no_loop_device)?;
-    let mount = from(&path, image, kernel)?;
+    let mount = from(&path, true, image, kernel)?;
     // Now the mount is its user; it goes with the last of them.
     drop(device);
     Ok(mount)
 }
 
-fn from(source: &CStr, image: &Image, kernel: Kernel) -> Result<OwnedFd, Failure> {
+/// `device`: whether the source is one, and no file.
+fn from(source: &CStr, device: bool, image: &Image, kernel: Kernel) -> Result<OwnedFd, Failure> {
     let context = Context::open(c"erofs", "the composefs image".into())?;
     let configure = || {
         context.string(c"source", source)?;
-        context.flag(c"ro")?;
+        // It always is, but a device is opened for writing otherwise.
+        if device {
+            context.flag(c"ro")?;
+        }
         // Otherwise every access to a file would look for a list that is not there.
         if !image.has_acls {
             context.flag(c"noacl")?;

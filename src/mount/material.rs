@@ -1,13 +1,14 @@
 //! What one mount of the plan is made from, taken from where the disk is mounted; and the mount.
 
-use super::clone::private_tree;
+use super::clone;
 use super::overlay::{self, Overlay};
 use super::{Disk, Failure, Layers, erofs, memory};
 use crate::error::{Class, Error, Result};
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
-use crate::plan::{Access, Layer, Source, Step};
+use crate::plan::{self, Access, Layer, Source, Step};
 use crate::seed;
+use crate::syscall::{self, Attributes};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -15,7 +16,7 @@ use rustix::io::Errno;
 /// The material of one mount.
 #[derive(Debug)]
 pub enum Material {
-    /// The mount itself.
+    /// The mount itself: a clone, and, but for the root, not private yet.
     Mount(OwnedFd),
     /// The image, the repository's objects, and the directory with a writable layer.
     Image(OwnedFd, OwnedFd, Option<OwnedFd>),
@@ -34,26 +35,33 @@ impl Material {
         let deployment = disk.deployment.handle();
         let layer = |directory: OwnedFd| layer(directory, step, kernel);
         Ok(match &step.source {
+            // Others are going to be mounted in it.
+            Source::Deployment("") => {
+                Material::Mount(clone::private_tree(deployment).map_err(|errno| clone_error(step, errno))?)
+            }
             Source::Deployment(path) => {
-                let directory = open(deployment, path.as_bytes(), OFlags::NOFOLLOW, step)?;
-                Material::Mount(mount(&directory, step)?)
+                let directory = open(deployment, path.as_bytes(), OFlags::NOFOLLOW, step, disk)?;
+                Material::Mount(cloned(directory, step)?)
+            }
+            Source::Physical(path) if path.is_empty() => {
+                Material::Mount(cloned_tree(disk.sysroot.handle(), step)?)
             }
             Source::Physical(path) => {
-                let directory = open(disk.sysroot.handle(), path, OFlags::empty(), step)?;
-                Material::Mount(mount(&directory, step)?)
+                let directory = open(disk.sysroot.handle(), path, OFlags::empty(), step, disk)?;
+                Material::Mount(cloned(directory, step)?)
             }
             Source::Image { layer: writable, .. } => {
                 let image = disk.image.ok_or_else(|| {
                     Error::found(Class::Mount, "mount the composefs image", "there is none")
                 })?;
                 let image = erofs::mount(image, kernel)?;
-                let objects = open(disk.sysroot.handle(), b"ostree/repo/objects", OFlags::empty(), step)?;
+                let objects = open(disk.sysroot.handle(), OBJECTS, OFlags::empty(), step, disk)?;
                 let writable = if writable.is_some() { Some(layer(layers.open(b"")?)?) } else { None };
                 Material::Image(image, layer(objects)?, writable)
             }
             Source::Covered(_, Layer::Transient(_)) => Material::Layer(layer(layers.open(&step.at)?)?),
             Source::Covered(_, Layer::Hotfix) => {
-                Material::Layer(layer(open(deployment, b"", OFlags::empty(), step)?)?)
+                Material::Layer(layer(open(deployment, b"", OFlags::empty(), step, disk)?)?)
             }
             Source::Memory(transient) => {
                 Material::Memory(memory::mount(transient, c"0755", format!("a tmpfs for {}", step.place()))?)
@@ -71,7 +79,7 @@ impl Material {
         [image, objects, writable].into_iter().flatten().map(AsFd::as_fd)
     }
 
-    /// Makes the mount: detached and private. `root`: the new root, which the root itself does not
+    /// Makes the mount: detached, and private but for [`Material::Mount`]. `root`: the new root, which the root itself does not
     /// need.
     ///
     /// # Errors
@@ -79,12 +87,13 @@ impl Material {
     pub fn build(
         self,
         step: &Step,
+        disk: Disk<'_>,
         root: Option<BorrowedFd<'_>>,
         kernel: Kernel,
     ) -> Result<OwnedFd, Failure> {
         let readonly = step.access == Access::ReadOnly;
         let in_root = |path: &str| match root {
-            Some(root) => open(root, path.as_bytes(), OFlags::NOFOLLOW, step),
+            Some(root) => open(root, path.as_bytes(), OFlags::NOFOLLOW, step, disk),
             None => {
                 Err(Error::found(Class::Mount, format!("mount {}", step.place()), "there is no root yet"))
             }
@@ -103,7 +112,10 @@ impl Material {
                     readonly,
                     place: step.place(),
                 };
-                overlay::mount(&overlay, kernel)
+                let mount = overlay::mount(&overlay, kernel)?;
+                lookup::leave_open(image);
+                lookup::leave_open(objects);
+                Ok(mount)
             }
             (Material::Layer(directory), Source::Covered(lower, layer)) => {
                 let lower = in_root(lower)?;
@@ -139,28 +151,51 @@ impl Material {
     }
 }
 
+/// The contents of files, which an image names.
+const OBJECTS: &[u8] = b"ostree/repo/objects";
+
 /// Upper and work directory of a layer in memory.
 const TRANSIENT: (&str, &str) = ("upper", "work");
 
 /// Those that `ostree admin unlock --hotfix` makes.
 const HOTFIX: (&str, &str) = (".usr-ovl-upper", ".usr-ovl-work");
 
-fn open(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags, step: &Step) -> Result<OwnedFd> {
-    lookup::open_beneath(directory, path, OFlags::PATH | OFlags::DIRECTORY | flags).map_err(|errno| {
-        let class =
-            if matches!(errno, Errno::NOENT | Errno::NOTDIR) { Class::Incomplete } else { Class::Mount };
-        Error::errno(class, format!("open {} for {}", step.source_text(), step.place()), errno)
-            .hint("choose another boot entry, or check the file system")
-    })
+/// Opens a directory that the step needs.
+///
+/// # Errors
+/// [`Class::Incomplete`] if it is missing; [`Class::Mount`].
+pub fn open(
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    step: &Step,
+    disk: Disk<'_>,
+) -> Result<OwnedFd> {
+    lookup::open_beneath(directory, path, OFlags::PATH | OFlags::DIRECTORY | flags)
+        .map_err(|errno| unusable(step, disk, errno))
 }
 
-fn mount(directory: &OwnedFd, step: &Step) -> Result<OwnedFd> {
+fn cloned(directory: OwnedFd, step: &Step) -> Result<OwnedFd> {
+    let clone = cloned_tree(directory.as_fd(), step)?;
+    lookup::leave_open(directory);
+    Ok(clone)
+}
+
+/// A clone with the write access of the step.
+fn cloned_tree(directory: BorrowedFd<'_>, step: &Step) -> Result<OwnedFd> {
+    clone::tree(directory)
+        .and_then(|clone| set_access(&clone, step).map(|()| clone))
+        .map_err(|errno| clone_error(step, errno))
+}
+
+/// Gives a mount the write access of the step.
+pub fn set_access(mount: &OwnedFd, step: &Step) -> rustix::io::Result<()> {
     let readonly = match step.access {
-        Access::Inherited => None,
+        Access::Inherited => return Ok(()),
         Access::ReadOnly => Some(true),
         Access::Writable => Some(false),
     };
-    private_tree(directory, readonly).map_err(|errno| clone_error(step, errno))
+    syscall::mount_setattr(mount, false, Attributes { readonly, propagation: None })
 }
 
 /// A directory that can be a layer where the tree is assembled: itself, or in a mount namespace of
@@ -169,7 +204,23 @@ fn layer(directory: OwnedFd, step: &Step, kernel: Kernel) -> Result<OwnedFd> {
     if kernel.has(Ability::DetachedTree) {
         return Ok(directory);
     }
-    private_tree(&directory, None).map_err(|errno| clone_error(step, errno))
+    clone::private_tree(&directory).map_err(|errno| clone_error(step, errno))
+}
+
+/// The directory that a step is made from cannot be opened.
+fn unusable(step: &Step, disk: Disk<'_>, errno: Errno) -> Error {
+    if !lookup::means_missing(errno) {
+        let operation = format!("open {} for {}", step.source_text(), step.place());
+        return Error::errno(Class::Mount, operation, errno)
+            .hint("choose another boot entry, or check the file system");
+    }
+    let (path, of) = match &step.source {
+        Source::Physical(path) => (&path[..], "physical root"),
+        Source::Image { .. } => (OBJECTS, "physical root"),
+        Source::Deployment(path) | Source::Covered(path, _) => (path.as_bytes(), "deployment"),
+        Source::Memory(_) => (&step.at[..], "deployment"),
+    };
+    plan::incomplete(&disk.deployment.facts.name, &format!("/{} of the {of}", path.escape_ascii()))
 }
 
 fn clone_error(step: &Step, errno: Errno) -> Error {

@@ -42,8 +42,8 @@ pub fn mount(overlay: &Overlay<'_>, kernel: Kernel) -> Result<OwnedFd, Failure> 
     let fail = |errno| context.error(errno);
     context.string(c"source", overlay.source).map_err(fail)?;
     if overlay.data.is_some() {
+        // Which switches on redirect_dir (fs/overlayfs/params.c, before Linux 6.5 super.c: "Automatically enable").
         context.string(c"metacopy", c"on").map_err(fail)?;
-        context.string(c"redirect_dir", c"on").map_err(fail)?;
     }
     if overlay.verity {
         context.string(c"verity", c"require").map_err(|errno| no_verity(overlay, errno))?;

@@ -49,7 +49,7 @@ fn finish(left: &Unfinished) -> Result<bool> {
         if found.place != left.at || !is_beneath(&mounts, root, &left.at).map_err(fail)? {
             return Ok(false);
         }
-        uncover(root, at)?;
+        uncover(root, at, true)?;
     }
     // It may also be the root of the system by now: that boot was completed without us.
     if at == left.at {
@@ -81,7 +81,7 @@ fn put_back(path: &[u8]) -> Result<()> {
     let fail = |errno| undo("put back the physical root that an interrupted run took off", errno);
     let Some((refuge, copy)) = Refuge::left().map_err(fail)? else { return Ok(()) };
     let is_there = || Ok(MountId::at(path)?.root == MountId::of(&copy)?.root);
-    let put = || Place::of(path)?.put(&private_tree(&copy, None)?);
+    let put = || Place::of(path)?.put(&private_tree(&copy)?);
     match is_there().and_then(|there| if there { Ok(()) } else { put() }) {
         Ok(()) => Ok(()),
         Err(errno) => {

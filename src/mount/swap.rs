@@ -34,7 +34,7 @@ pub fn swap(tree: &OwnedFd, root: MountId, sysroot: &Sysroot, kernel: Kernel) ->
             | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH
             | MoveMountFlags::MOVE_MOUNT_BENEATH;
         match rustix::mount::move_mount(tree, c"", sysroot.handle(), c"", flags) {
-            Ok(()) => return uncover(root, &sysroot.path),
+            Ok(()) => return uncover(root, &sysroot.path, sysroot.has_mounts_below()),
             Err(Errno::INVAL) => log::debug!("this kernel mounts nothing beneath {sysroot}"),
             Err(errno) => {
                 return Err(Error::errno(
@@ -51,11 +51,11 @@ pub fn swap(tree: &OwnedFd, root: MountId, sysroot: &Sysroot, kernel: Kernel) ->
 /// How many mounts may be on top of the new root: one, and what somebody adds meanwhile.
 const COVERS: usize = 8;
 
-/// Takes whatever is mounted on top of the new root off it.
+/// Takes whatever is mounted on top of the new root off it. `laden`: the first of them may have others below it.
 ///
 /// # Errors
 /// [`Class::Undo`]: it is still covered.
-pub fn uncover(root: MountId, path: &[u8]) -> Result<()> {
+pub fn uncover(root: MountId, path: &[u8], mut laden: bool) -> Result<()> {
     let fail = |errno| {
         let path = printable(path);
         let hint =
@@ -63,7 +63,12 @@ pub fn uncover(root: MountId, path: &[u8]) -> Result<()> {
         Error::errno(Class::Undo, format!("detach {path} from above the new root"), errno).hint(hint)
     };
     for _ in 0..COVERS {
-        detach(path).map_err(fail)?;
+        if laden {
+            detach(path).map_err(fail)?;
+        } else {
+            unmount(path).map_err(fail)?;
+        }
+        laden = true;
         if MountId::at(path).or_else(|_| MountId::at(path)).map_err(fail)? == root {
             return Ok(());
         }
@@ -76,12 +81,12 @@ fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
     let fail = |operation: &str, errno| Error::errno(Class::Mount, format!("{operation} {sysroot}"), errno);
     let place = Place::of(&sysroot.path).map_err(|errno| fail("open the directory of", errno))?;
     // Private: in the same peer group, it would lose its submounts together with the original.
-    let old = private_tree(sysroot.handle(), None).map_err(|errno| fail("make a copy of", errno))?;
+    let old = private_tree(sysroot.handle()).map_err(|errno| fail("make a copy of", errno))?;
     let refuge = Refuge::new(&old).map_err(|errno| fail("keep a copy of", errno))?;
     let before = detach(&sysroot.path).map_err(|errno| fail("detach", errno))?;
     let Err(errno) = place.put(tree) else { return Ok(()) };
     let put_back = || {
-        let old = private_tree(&old, None)?;
+        let old = private_tree(&old)?;
         place.put(&old)?;
         restore_propagation(&old, &before);
         Ok(())
@@ -177,16 +182,20 @@ impl Drop for Refuge {
 }
 
 /// Detaches the topmost mount at a path. (There is no way to take off one below it: the call follows even
-/// a handle to what is mounted on top.) If that fails it is tried again, since there is no other way.
-/// Returns what is lost with it.
+/// a handle to what is mounted on top.) Returns what is lost with it.
 fn detach(path: &[u8]) -> rustix::io::Result<Vec<Propagating>> {
     let before = part_from_peers(path).unwrap_or_else(|errno| {
         log::warn!("set the propagation of the physical root before it is taken off: {}", describe(errno));
         Vec::new()
     });
-    let unmount = || rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
-    unmount().or_else(|_| unmount())?;
+    unmount(path)?;
     Ok(before)
+}
+
+/// If that fails it is tried again, since there is no other way.
+fn unmount(path: &[u8]) -> rustix::io::Result<()> {
+    let unmount = || rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    unmount().or_else(|_| unmount())
 }
 
 /// A mount of the physical root: its place below it, and whether it was shared.

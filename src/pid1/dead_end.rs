@@ -41,7 +41,7 @@ pub fn dead_end() -> ! {
         Then::Wait => {
             // Not what was typed meanwhile.
             let _ = rustix::termios::tcflush(syscall::stdin(), QueueSelector::IFlush);
-            let _ = lookup::write_all(syscall::stderr(), b"Press Enter to reboot.\n");
+            syscall::say(syscall::stderr(), b"Press Enter to reboot.\n");
             // Without a console there is nobody.
             if !matches!(rustix::io::read(syscall::stdin(), &mut [0; 1]), Ok(1..)) {
                 wait_forever();

@@ -4,7 +4,8 @@ use crate::json::{self, array, object, string};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Access, Condition, Layer, Plan, Propagation, Source, Step};
+use super::{Access, Layer, Plan, Propagation, Source, Step};
+use crate::contents::Condition;
 use core::fmt::Write;
 
 impl Step {

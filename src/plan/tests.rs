@@ -14,7 +14,6 @@ fn facts() -> Facts {
         device: 1,
         inode: 2,
         legacy_readonly: false,
-        has_stateroot_var: true,
         boot_on_physical_root: true,
         physical_readonly: false,
         backing_device: None,
@@ -49,13 +48,13 @@ fn without(directory: &str, mut contents: Contents) -> Contents {
 
 /// The settled plan, one word a mount: place, access, and `+` if shared.
 fn mounts(file: &str, facts: &Facts, contents: &Contents) -> String {
-    words(&plan(&config(file), facts, false).unwrap().settle(contents, facts).unwrap())
+    words(&plan(&config(file), facts, false).unwrap().settle(contents).unwrap())
 }
 
 /// The same of a deployment with an image, which is to be the root.
 fn composefs(file: &str, facts: &Facts) -> String {
     let plan = plan(&config(&format!("[composefs]\nenabled=yes\n{file}")), facts, true).unwrap();
-    words(&plan.settle(&forky(), facts).unwrap())
+    words(&plan.settle(&forky()).unwrap())
 }
 
 fn words(plan: &Plan) -> String {
@@ -104,7 +103,7 @@ fn an_image_is_read_only_and_implies_a_read_only_physical_root() {
     assert_eq!(composefs("[root]\ntransient=1\n", &facts()), format!("/ /etc:rw /sysroot:ro {var}"));
     assert_eq!(composefs("[root]\ntransient-ro=1\n", &facts()), format!("/:ro /etc:rw /sysroot:ro {var}"));
     let maybe = plan(&config("[composefs]\nenabled=maybe\n"), &facts(), true).unwrap();
-    assert_eq!(words(&maybe.settle(&forky(), &facts()).unwrap()), "/:ro /etc:rw /sysroot");
+    assert_eq!(words(&maybe.settle(&forky()).unwrap()), "/:ro /etc:rw /sysroot");
 }
 
 #[test]
@@ -126,7 +125,7 @@ fn a_hotfix_covers_usr_unless_somebody_signed_that() {
     let signed =
         plan(&config("[composefs]\nenabled=signed\n[sysroot]\nreadonly=0\n"), &hotfix, true).unwrap();
     assert_eq!(signed.warnings.len(), 1);
-    assert_eq!(words(&signed.settle(&forky(), &hotfix).unwrap()), "/:ro /etc:rw /sysroot");
+    assert_eq!(words(&signed.settle(&forky()).unwrap()), "/:ro /etc:rw /sysroot");
 }
 
 #[test]
@@ -180,7 +179,7 @@ fn a_generator_that_finds_no_target_mounts_nothing() {
     let quoted = Cmdline::new("\"ostree=/ostree/boot.1/debian/c0ffee/0\"");
     let config = Config::parse(&quoted, "test.conf", b"").unwrap();
     let facts = Facts { generator_finds_stateroot: config.generator.stateroot.is_some(), ..facts() };
-    let steps = plan(&config, &facts, false).unwrap().settle(&forky(), &facts).unwrap().steps;
+    let steps = plan(&config, &facts, false).unwrap().settle(&forky()).unwrap().steps;
     assert_eq!(
         steps.iter().map(|step| &*step.at).collect::<Vec<_>>(),
         [&b""[..], b"usr", b"sysroot", b"var", b"boot"]
@@ -196,14 +195,13 @@ fn the_marker_silences_the_generator_so_both_are_ours() {
 #[test]
 fn what_only_the_image_knows_stays_open() {
     let plan = plan(&config(""), &facts(), false).unwrap();
-    let directories = vec!["usr", "etc", "sysroot", "var", "boot"];
-    let questions = Questions { directories, var: true, boot: true, transient_etc: false };
-    assert_eq!((plan.unsettled, plan.questions()), (true, questions));
-    let open: Vec<_> = plan.steps.iter().filter_map(|step| step.only_if).collect();
     let var = Condition::NobodyElseMountsVar { generator_finds_stateroot: true };
-    assert_eq!(open, [var, Condition::NobodyElseMountsBoot { generator_finds_target: true }]);
-    let settled = plan.settle(&forky(), &facts()).unwrap();
-    assert!(!settled.unsettled && !settled.questions().var && !settled.questions().boot);
+    let conditions = vec![var, Condition::NobodyElseMountsBoot { generator_finds_target: true }];
+    let directories = vec!["etc"];
+    let questions = Questions { directories, conditions, transient_etc: false };
+    assert_eq!((plan.unsettled, plan.questions()), (true, questions));
+    let settled = plan.settle(&forky()).unwrap();
+    assert!(!settled.unsettled && settled.questions().conditions.is_empty());
 }
 
 #[test]
@@ -238,24 +236,17 @@ fn warns_of_what_has_no_effect() {
 
 #[test]
 fn refusals() {
-    let judge = |file: &str, facts: &Facts, contents: &Contents| {
-        let plan = plan(&config(file), facts, false).and_then(|plan| plan.settle(contents, facts));
+    let class = |file: &str, contents: &Contents| {
+        let plan = plan(&config(file), &facts(), false).and_then(|plan| plan.settle(contents));
         plan.map(|_| ()).map_err(|error| error.class())
     };
-    let class = |file: &str, contents: &Contents| judge(file, &facts(), contents);
     assert_eq!(class("[composefs]\nenabled=maybe\n", &forky()), Ok(()));
-    assert_eq!(class("", &without("usr", forky())), Err(Class::Incomplete));
-    let no_var = Facts { has_stateroot_var: false, ..facts() };
-    assert_eq!(judge("[var]\nmount=false\n", &no_var, &forky()), Ok(()));
-    assert_eq!(judge("", &no_var, &forky()), Ok(()));
-    assert_eq!(judge("", &no_var, &no_generator()), Err(Class::Incomplete));
-    assert_eq!(judge("[sysroot]\nreadonly=1\n", &no_var, &forky()), Err(Class::Incomplete));
-    assert_eq!(judge("[var]\nmount=true\n", &no_var, &forky()), Err(Class::Incomplete));
     let no_usr_etc = without("usr/etc", forky());
     assert_eq!(class("[sysroot]\nreadonly=1\n[etc]\ntransient=1\n", &no_usr_etc), Err(Class::Incomplete));
     assert_eq!(class("[sysroot]\nreadonly=1\n", &no_usr_etc), Ok(()));
-    assert_eq!(class("[boot]\nmount=true\n", &without("boot", forky())), Err(Class::Incomplete));
-    assert_eq!(class("[var]\ntransient=1\n", &without("var", forky())), Err(Class::Incomplete));
+    // The mount there will tell.
+    assert_eq!(class("[sysroot]\nreadonly=1\n", &without("etc", forky())), Ok(()));
+    assert_eq!(class("", &without("etc", forky())), Err(Class::Incomplete));
 }
 
 #[test]
@@ -277,8 +268,8 @@ fn a_transient_root_without_composefs_is_refused_with_both_settings_named() {
 
 #[test]
 fn a_missing_directory_is_named() {
-    let contents = without("etc", without("sysroot", forky()));
-    let error =
-        plan(&config(""), &facts(), false).unwrap().settle(&contents, &facts()).expect_err("accepted");
-    assert!(error.to_string().contains("/etc, /sysroot of the deployment is missing"), "{error}");
+    let contents = without("usr/etc", without("usr", forky()));
+    let config = config("[composefs]\nenabled=yes\n[etc]\ntransient=1\n");
+    let error = plan(&config, &facts(), true).unwrap().settle(&contents).expect_err("accepted");
+    assert!(error.to_string().contains("/usr, /usr/etc of the deployment is missing"), "{error}");
 }

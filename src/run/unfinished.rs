@@ -2,8 +2,8 @@
 //! run that comes to its end, good or bad, removes the file. One that is killed leaves it, and the
 //! next reads there what is to be finished or taken back.
 //!
-//! A line each: `at HEX` for the place of the physical root; `directory PATH`, `file PATH`, `mount PATH` for
-//! what is made, `replaced PATH` for a file of an earlier boot; `shared PLACE` for a mount of the new root;
+//! A line each: `at HEX` for the place of the physical root; `directory PATH`, `file PATH`, `link PATH TEXT`, `mount PATH`
+//! for what is made, `replaced PATH` for a file of an earlier boot; `shared PLACE` for a mount of the new root;
 //! `root MOUNT DEVICE INODE` for the new root, which is complete then; `back` when it is decided not to put it in place. The
 //! paths are our own and have no white space.
 
@@ -23,10 +23,12 @@ pub const PATH: &CStr = c"/run/ostree/.private/unfinished";
 /// Something made under `/run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Made {
-    /// A directory.
+    /// A directory. It may have been there already: it goes only if it is empty.
     Directory(CString),
-    /// A file or a symbolic link.
+    /// A file.
     File(CString),
+    /// A symbolic link, and its text. Nobody looks before whether there is one: with another text it is not ours.
+    Link(CString, String),
     /// A mount.
     Mount(CString),
     /// A file in place of another, which is kept.
@@ -100,14 +102,19 @@ impl Unfinished {
             };
             let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
             // Whatever the file says, nothing else is ours.
-            let path = || {
-                let ours = rest.starts_with("/run/") && !rest.split('/').any(|part| part == "..");
-                CString::new(rest).ok().filter(|_| ours)
+            let ours = |path: &str| {
+                let ours = path.starts_with("/run/") && !path.split('/').any(|part| part == "..");
+                CString::new(path).ok().filter(|_| ours)
             };
+            let path = || ours(rest);
             match kind {
                 "at" => unfinished.at = unhex(rest).unwrap_or_default(),
                 "directory" => unfinished.made.extend(path().map(Made::Directory)),
                 "file" => unfinished.made.extend(path().map(Made::File)),
+                "link" => {
+                    let (path, text) = rest.split_once(' ').unwrap_or_default();
+                    unfinished.made.extend(ours(path).map(|path| Made::Link(path, text.to_owned())));
+                }
                 "mount" => unfinished.made.extend(path().map(Made::Mount)),
                 "replaced" => unfinished.made.extend(path().map(Made::Replaced)),
                 "shared" => unfinished.shared.push(rest.to_owned()),
@@ -136,13 +143,13 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 pub struct Notes(OwnedFd);
 
 impl Notes {
-    /// Makes the file; `at`: where the physical root is.
+    /// Makes the file; `at`: where the physical root is. `making`: what is made, and going to be made.
     ///
     /// # Errors
     /// As `open(2)`, `write(2)`.
-    pub fn begin(at: &[u8]) -> rustix::io::Result<Notes> {
+    pub fn begin<'a>(at: &[u8], making: impl IntoIterator<Item = &'a Made>) -> rustix::io::Result<Notes> {
         let notes = Notes::open(OFlags::CREATE | OFlags::TRUNC)?;
-        notes.write(&format!("at {}\n", hex(at)))?;
+        notes.write(&format!("at {}\n{}", hex(at), lines(making)))?;
         Ok(notes)
     }
 
@@ -163,26 +170,22 @@ impl Notes {
     ///
     /// # Errors
     /// As `write(2)`.
-    pub fn making(&self, made: &Made) -> rustix::io::Result<()> {
-        let (kind, path) = match made {
-            Made::Directory(path) => ("directory", path),
-            Made::File(path) => ("file", path),
-            Made::Mount(path) => ("mount", path),
-            Made::Replaced(path) => ("replaced", path),
-        };
-        self.write(&format!("{kind} {}\n", path.to_bytes().escape_ascii()))
+    pub fn making<'a>(&self, making: impl IntoIterator<Item = &'a Made>) -> rustix::io::Result<()> {
+        self.write(&lines(making))
     }
 
-    /// Writes down what is going to be the new root, and where it has mounts that are to be shared.
+    /// Writes down the last that is going to be made, what is going to be the new root, and where it has mounts that
+    /// are to be shared.
     ///
     /// # Errors
     /// As `write(2)`.
     pub fn placing<'a>(
         &self,
+        making: &Made,
         root: MountId,
         shared: impl IntoIterator<Item = &'a [u8]>,
     ) -> rustix::io::Result<()> {
-        let mut text = String::new();
+        let mut text = lines([making]);
         for place in shared {
             text += &format!("shared {}\n", place.escape_ascii());
         }
@@ -198,9 +201,33 @@ impl Notes {
         self.write("back\n")
     }
 
+    /// They are of no use any more.
+    pub fn leave_open(self) {
+        lookup::leave_open(self.0);
+    }
+
     fn write(&self, text: &str) -> rustix::io::Result<()> {
         lookup::write_all(&self.0, text.as_bytes())
     }
+}
+
+fn lines<'a>(making: impl IntoIterator<Item = &'a Made>) -> String {
+    let mut text = String::new();
+    for made in making {
+        let (kind, path, rest) = match made {
+            Made::Directory(path) => ("directory", path, None),
+            Made::File(path) => ("file", path, None),
+            Made::Link(path, text) => ("link", path, Some(text)),
+            Made::Mount(path) => ("mount", path, None),
+            Made::Replaced(path) => ("replaced", path, None),
+        };
+        text += &format!("{kind} {}", path.to_bytes().escape_ascii());
+        if let Some(rest) = rest {
+            text += &format!(" {rest}");
+        }
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]
@@ -210,13 +237,14 @@ mod tests {
     #[test]
     fn a_line_that_was_cut_off_does_not_count() {
         let text =
-            b"at 2f6120620a\ndirectory /run/a\nfile /run/b\nmount /run/c\nreplaced /run/d\nshared var\n\
+            b"at 2f6120620a\ndirectory /run/a\nfile /run/b\nlink /run/l t x\nmount /run/c\nreplaced /run/d\nshared var\n\
                      root 1 2 3\nfile /run/e";
         let whole = Unfinished {
             at: "/a b\n".into(),
             made: vec![
                 Made::Directory(c"/run/a".into()),
                 Made::File(c"/run/b".into()),
+                Made::Link(c"/run/l".into(), "t x".into()),
                 Made::Mount(c"/run/c".into()),
                 Made::Replaced(c"/run/d".into()),
             ],
@@ -230,8 +258,15 @@ mod tests {
 
     #[test]
     fn nothing_outside_run_is_touched() {
-        for line in ["file /root.txt", "mount /proc", "directory /run/../etc", "file run/x", "at 2g", "at 2"]
-        {
+        for line in [
+            "file /root.txt",
+            "link /root.txt /run/x",
+            "mount /proc",
+            "directory /run/../etc",
+            "file run/x",
+            "at 2g",
+            "at 2",
+        ] {
             assert_eq!(Unfinished::parse(format!("{line}\n").as_bytes()), Unfinished::default(), "{line}");
         }
     }

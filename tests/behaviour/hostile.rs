@@ -278,7 +278,7 @@ const TRAPS: &[Trap] = &[
             scene.boot_link(&deployment);
             scene.edits.push(Edit::Directory(on_disk(&format!("ostree/deploy/{LOUD}/deploy/{LOUD}.0/etc"))));
         },
-        ends: Refused(8, &[r"prepare \n<0>FORGED\x1b[2J", "/usr, /sysroot of the deployment is missing"]),
+        ends: Refused(8, &[r"prepare \n<0>FORGED\x1b[2J", "/usr of the deployment is missing"]),
     },
     Trap {
         name: "what is asked for speaks to the console",

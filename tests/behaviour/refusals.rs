@@ -393,7 +393,7 @@ const REFUSALS: &[Refusal] = &[
             scene.remove("../../../../repo/objects");
         },
         status: 8,
-        says: ["open the composefs image for /", "(ENOENT)"],
+        says: ["prepare debian ", "/ostree/repo/objects of the physical root is missing or no directory"],
     },
     Refusal {
         name: "no /boot to mount",
@@ -402,7 +402,7 @@ const REFUSALS: &[Refusal] = &[
             scene.edits.push(Edit::Remove("/sysroot/boot".into()));
         },
         status: 8,
-        says: ["open the physical root's boot for /boot", "(ENOENT)"],
+        says: ["prepare debian ", "/boot of the physical root is missing or no directory"],
     },
     Refusal {
         name: "the key file is a directory",

@@ -1,6 +1,6 @@
 //! One thing done to a run.
 
-use crate::calls::Call;
+use crate::support::trace::Call;
 use std::fmt;
 
 /// What happens when a system call is made.

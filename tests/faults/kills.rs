@@ -1,6 +1,6 @@
 //! The program is killed, and run again.
 
-use crate::calls::{self, Call};
+use crate::calls;
 use crate::configuration::Configuration;
 use crate::disturbance::Disturbance;
 use crate::faults::in_scenes;
@@ -9,6 +9,7 @@ use crate::setting::*;
 use crate::support::failure::Result;
 use crate::support::promises::exited;
 use crate::support::sandbox::{Outcome, Ran};
+use crate::support::trace::Call;
 use crate::support::trials::ignorable;
 use crate::tally;
 use crate::view::is_right;

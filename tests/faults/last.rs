@@ -1,6 +1,6 @@
 //! More than one system call fails.
 
-use crate::calls::{self, Call};
+use crate::calls;
 use crate::configuration::{Configuration, TRACE};
 use crate::disturbance::{Disturbance, What};
 use crate::faults::in_scenes;
@@ -8,6 +8,7 @@ use crate::setting::*;
 use crate::support::failure::{Context, Result};
 use crate::support::promises::{exited, nothing_changed, nothing_changed_outside, same};
 use crate::support::sandbox::{Outcome, Ran, SYSROOT};
+use crate::support::trace::Call;
 use crate::support::trials::ignorable;
 use crate::tally;
 use crate::view::is_right;

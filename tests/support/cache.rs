@@ -1,6 +1,7 @@
 //! Things that take long to make and do not change: kept from one run of the tests to the next.
 
 use super::failure::{Context, Result};
+use super::product;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::Write;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// `$PREPARE_ROOT_CACHE`, or a folder in the workspace's `target`.
 pub fn folder() -> PathBuf {
     std::env::var_os("PREPARE_ROOT_CACHE")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-cache"), PathBuf::from)
+        .map_or_else(|| product::workspace().join("target/test-cache"), PathBuf::from)
 }
 
 /// The piece called `name` and made from `ingredients`, made now if it is not there yet.

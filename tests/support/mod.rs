@@ -23,5 +23,7 @@ pub mod sandbox;
 pub mod signed;
 pub mod signer;
 pub mod sysroots;
+pub mod trace;
 pub mod trials;
 pub mod ways;
+pub mod workloads;

@@ -15,10 +15,18 @@ pub const PROGRAM: &str = "/usr/lib/ostree/ostree-prepare-root";
 
 /// The folder: `$PREPARE_ROOT_REFERENCE`, or one in the cache.
 pub fn folder() -> Result<PathBuf> {
-    let folder = match std::env::var_os("PREPARE_ROOT_REFERENCE") {
-        Some(folder) => PathBuf::from(folder),
-        None => debian::unpacked(SUITE, SUITE, PACKAGES)?,
-    };
+    match std::env::var_os("PREPARE_ROOT_REFERENCE") {
+        Some(folder) => checked(PathBuf::from(folder)),
+        None => of(SUITE),
+    }
+}
+
+/// The folder with the packages of that Debian release.
+pub fn of(suite: &str) -> Result<PathBuf> {
+    checked(debian::unpacked(suite, suite, PACKAGES)?)
+}
+
+fn checked(folder: PathBuf) -> Result<PathBuf> {
     let program = folder.join(PROGRAM.trim_start_matches('/'));
     program.metadata().context(format!("find the reference {}", program.display()))?;
     Ok(folder)

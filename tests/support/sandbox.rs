@@ -59,6 +59,8 @@ pub struct Sandbox {
     pub kernel_log: bool,
     /// There is a [`HOST_USR`].
     pub host: bool,
+    /// What else is brought from outside, read-only, and where it is then.
+    pub brought: Vec<(PathBuf, String)>,
     /// What is run.
     pub runs: Vec<Run>,
     /// Files to bring back after every run.
@@ -107,6 +109,8 @@ pub enum Edit {
     Tmpfs(String),
     /// Mounts a `/proc`.
     Proc(String),
+    /// Makes `/proc/cmdline` say that.
+    Cmdline(String),
 }
 
 /// One run of a program.
@@ -178,6 +182,7 @@ impl Sandbox {
             loop_devices: false,
             kernel_log: false,
             host: false,
+            brought: Vec::new(),
             runs: Vec::new(),
             collect: Vec::new(),
         })
@@ -228,6 +233,9 @@ impl Sandbox {
         }
         if self.host {
             bind(Path::new("/usr"), &self.base.join(HOST_USR.trim_start_matches('/')), false)?;
+        }
+        for (from, to) in &self.brought {
+            bind(from, &self.base.join(to.trim_start_matches('/')), true)?;
         }
         pivot(&self.base)
     }
@@ -447,6 +455,12 @@ impl Edit {
             }
             Edit::Tmpfs(path) => mount_new("tmpfs", Path::new(path), ""),
             Edit::Proc(path) => mount_new("proc", Path::new(path), ""),
+            Edit::Cmdline(text) => {
+                const FILE: &str = "/tmp/cmdline";
+                fs::write(FILE, text).context(format!("write {FILE}"))?;
+                mount(Some(FILE), "/proc/cmdline", None::<&str>, MsFlags::MS_BIND, None::<&str>)
+                    .context("bind /proc/cmdline")
+            }
             Edit::Remove(path) => {
                 fs::symlink_metadata(path).context(format!("find {path}"))?;
                 remove(path)

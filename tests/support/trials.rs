@@ -44,7 +44,7 @@ pub fn main(trials: impl FnOnce() -> Vec<Trial>) -> ExitCode {
 }
 
 /// Disks that are mounted for the tests are this process's own business.
-fn isolate() -> Result<()> {
+pub fn isolate() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
     nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC, None::<&str>)
         .context("make all mounts private")

@@ -103,6 +103,11 @@ pub const ENTRIES: &[Entry] = &[
     entry(
         "find the path of the physical root in /proc/self/fd: ...",
         6,
+        Failing("readlink,readlinkat", "ENOENT", roundabout),
+    ),
+    entry(
+        "find the path of the deployment in /proc/self/fd: ...",
+        6,
         Failing("readlink,readlinkat", "ENOENT", plain),
     ),
     entry(
@@ -111,7 +116,7 @@ pub const ENTRIES: &[Entry] = &[
         In(second_deployment),
     ),
     entry("follow LINK: I/O error (EIO)", 6, Failing("openat2", "EIO", plain)),
-    entry("look for /DIRECTORY in the deployment: ...", 8, Failing("openat2", "EIO", plain)),
+    entry("look for /DIRECTORY in the deployment: ...", 8, Failing("newfstatat", "EIO", image)),
     entry(
         "read ostree/repo/config: ...: taking [sysroot] readonly there as not set",
         0,
@@ -139,13 +144,12 @@ pub const ENTRIES: &[Entry] = &[
     entry("open the deployment NAME: ...", 7, Failing("openat2", "EIO", chosen)),
     entry("prepare NAME: /DIRECTORY of the deployment is missing or no directory", 8, Refused("no usr")),
     entry(
-        "prepare NAME: /ostree/deploy/STATEROOT/var of the physical root is missing or no directory",
+        "prepare NAME: /DIRECTORY of the physical root is missing or no directory",
         8,
         Refused("no var in the stateroot"),
     ),
-    entry("open the deployment's DIRECTORY for PLACE: ...", 10, Failing("openat2", "EIO", plain)),
-    entry("open the composefs image for /: ...", 8, Refused("no repository for the image")),
-    entry("open the physical root's DIRECTORY for PLACE: ...", 8, Refused("no /boot to mount")),
+    entry("open the composefs image for /: ...", 10, Failing("openat2", "EIO", image)),
+    entry("open the physical root's DIRECTORY for PLACE: ...", 10, Failing("openat2", "EIO", boot_here)),
     entry(
         "open the composefs image .ostree.cfs of NAME: there is none, and the configuration demands composefs",
         8,
@@ -358,13 +362,13 @@ pub const ENTRIES: &[Entry] = &[
     ),
     entry(
         "take back PATH: ...",
-        11,
-        Injected(&["rename,renameat,renameat2:error=EIO", "rmdir,unlinkat:error=EBUSY"], plain),
+        10,
+        Injected(&["move_mount:error=EIO", "rmdir,unlinkat:error=EBUSY"], plain),
     ),
     entry(
         "take PATH off again: ...",
-        11,
-        Injected(&["rename,renameat,renameat2:error=EIO", "umount2:error=EBUSY"], forgetful),
+        10,
+        Injected(&["move_mount:error=EIO:when=2+", "umount2:error=EBUSY"], forgetful),
     ),
     entry("take the copy of the physical root off PATH: ...", 0, FailingOn("umount2", "EIO", not_beneath)),
     // How it is run.

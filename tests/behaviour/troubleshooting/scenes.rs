@@ -61,6 +61,16 @@ pub fn on_disk(edit: Edit) -> Result<Scene> {
     Ok(scene)
 }
 
+/// The path of the physical root has to be looked for.
+pub fn roundabout() -> Result<Scene> {
+    let scene = plain()?;
+    Ok(Scene { arguments: Some(vec![format!("{SYSROOT}/."), scene.cmdline.clone()]), ..scene })
+}
+
+pub fn boot_here() -> Result<Scene> {
+    Ok(configured("[boot]\nmount=true\n")?.uncopied())
+}
+
 pub fn no_cmdline() -> Result<Scene> {
     Ok(Scene { arguments: Some(vec![SYSROOT.into()]), ..plain()? })
 }
