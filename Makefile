@@ -12,7 +12,7 @@ DEB_ARCH   = $(shell dpkg --print-architecture)
 # Everything expects the program below target/.
 unexport CARGO_TARGET_DIR
 
-.PHONY: help build boot test check matrix others sabotage guests boot-times faults fuzz toolchain install deb deb-check dependencies
+.PHONY: help build boot test check matrix others sabotage guests boot-times bench boot-compare faults fuzz toolchain install deb deb-check dependencies
 
 help:
 	@echo 'make boot      boot a Debian OSTree system in QEMU with our program in its initramfs'
@@ -26,6 +26,10 @@ help:
 	@echo 'make guests    all namespace tests inside Linux 6.1 and 6.12: hours (make test has most)'
 	@echo 'make boot-times'
 	@echo '               how long until init, with every initramfs, and docs/benchmarks.md: ten minutes'
+	@echo 'make bench     the program beside libostree'"'"'s and the floor, real boots of both, what images grow by:'
+	@echo '               docs/benchmarks.md and the pictures: half an hour (RUNS=20, ONLY=TEXT: a part, nothing written)'
+	@echo 'make boot-compare'
+	@echo '               only the part of that in QEMU: twenty minutes'
 	@echo 'make faults    every system call fails, or the program is killed there: half an hour (make check has a sample)'
 	@echo 'make fuzz      fuzz the parsers and whole disks, SECONDS=600 each (needs cargo-fuzz)'
 	@echo 'make build     the static program: $(BIN)'
@@ -54,6 +58,7 @@ check: dependencies
 	tests/run check
 
 ONLY :=
+RUNS :=
 matrix: dependencies build
 	$(QEMU_TOOL) matrix $(if $(ONLY),"$(ONLY)")
 
@@ -68,6 +73,17 @@ guests: dependencies build
 
 boot-times: dependencies build
 	$(QEMU_TOOL) boot-times
+
+# Measures what the machine does: the driver itself need not be fast. It fails when a mark is missed.
+bench: dependencies build
+	cargo build --quiet --release --locked --package prepare-root-bench-programs --target $(TARGET)
+	status=0; \
+	cargo run --quiet --locked --package prepare-root-bench -- $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only "$(ONLY)") || status=1; \
+	$(if $(RUNS)$(ONLY),:,$(QEMU_TOOL) compare) || status=1; \
+	exit $$status
+
+boot-compare: dependencies build
+	$(QEMU_TOOL) compare
 
 faults: dependencies build
 	PREPARE_ROOT_FAULTS=all cargo test --quiet --locked --package prepare-root --test faults

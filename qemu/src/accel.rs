@@ -54,12 +54,45 @@ impl Accel {
         })
     }
 
+    /// What ran the guests, and `how`: for a page.
+    pub fn host(how: &str) -> Result<String> {
+        let cpus = fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
+        let cpu = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let cpu = cpu.map_or("unknown processor", |(_, name)| name);
+        Ok(format!("{how}, on {cpu}"))
+    }
+
+    /// How guests run.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "with KVM",
+            Self::Tcg => "emulated (TCG)",
+        }
+    }
+
     /// QEMU's arguments.
     pub fn arguments(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
             // With cmpxchg16b, half the boots of kernel 6.12 died of a double fault under QEMU 7.2.
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"],
+            Self::Tcg => ["-accel", "tcg", "-cpu", "max,-cx16"],
+        }
+    }
+
+    /// QEMU's arguments for a guest whose time is measured. Where it is emulated, its clock counts instructions, one a
+    /// nanosecond: then it does not matter what else the host does.
+    pub fn steady(self) -> &'static [&'static str] {
+        match self {
+            Self::Kvm => &[],
+            Self::Tcg => &["-icount", "shift=0"],
+        }
+    }
+
+    /// How such a guest runs.
+    pub fn steady_name(self) -> &'static str {
+        match self {
+            Self::Kvm => self.name(),
+            Self::Tcg => "emulated (TCG) at one instruction per nanosecond",
         }
     }
 

@@ -11,6 +11,7 @@ use crate::entry::Entry;
 use crate::generator::Generator;
 use crate::layout;
 use crate::machine::{Bus, Machine};
+use crate::page;
 use crate::qemu::{self, Boot};
 use crate::recipe::Recipe;
 use crate::script;
@@ -44,8 +45,9 @@ const WAYS: [(Generator, Bus); 7] = [
 /// What the stopwatch says.
 const SAID: &str = "prepare-root-stopwatch[1]: started at ";
 
-/// What the pages are called.
-const PAGE: &str = "docs/benchmarks.md";
+/// What the page of all benchmarks is called, its title, and where the samples are.
+pub const PAGE: &str = "docs/benchmarks.md";
+pub const TITLE: &str = "Benchmarks";
 const SAMPLES: &str = "docs/benchmarks/boot-times.csv";
 
 /// A way to boot, and what came of it.
@@ -120,11 +122,10 @@ pub fn run(workshop: &Workshop, workspace: &Path, limit: Duration) -> Result<boo
     let samples = workspace.join(SAMPLES);
     fs::create_dir_all(samples.parent().context("samples have a directory")?)?;
     fs::write(&samples, csv(&ways)).with_context(|| format!("write {}", samples.display()))?;
-    let about = format!("{circumstances}, Linux {release}, {}", host(*accel)?);
+    let about = format!("{circumstances}, Linux {release}, {}", Accel::host(accel.name())?);
     let section = format!("{HEADING}\n\n{INTRODUCTION}\n{about}\n\n{table}\n{reached}");
-    let page = workspace.join(PAGE);
-    let old = if page.exists() { fs::read_to_string(&page)? } else { "# Benchmarks\n".to_owned() };
-    fs::write(&page, with_section(&old, &section)).with_context(|| format!("write {}", page.display()))?;
+    let path = workspace.join(PAGE);
+    page::write_section(&path, TITLE, &section).with_context(|| format!("write {}", path.display()))?;
     Ok(!missed)
 }
 
@@ -146,17 +147,22 @@ fn times(console: &str) -> Option<Times> {
 }
 
 /// The kernel's release, by what the console shows.
-fn release_of(console: &str) -> Option<&str> {
+pub fn release_of(console: &str) -> Option<&str> {
     console.split_once("Linux version ")?.1.split_whitespace().next()
+}
+
+/// Least, median and greatest of some samples.
+pub fn spread(samples: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut all: Vec<_> = samples.collect();
+    all.sort_by(f64::total_cmp);
+    let at = |index: usize| all.get(index).copied().unwrap_or(f64::NAN);
+    [at(0), at(all.len() / 2), at(all.len().saturating_sub(1))]
 }
 
 impl Way {
     /// Least, median and greatest of a time.
     fn spread(&self, time: impl Fn(&Times) -> f64) -> [f64; 3] {
-        let mut all: Vec<_> = self.boots.iter().map(time).collect();
-        all.sort_by(f64::total_cmp);
-        let at = |index: usize| all.get(index).copied().unwrap_or(f64::NAN);
-        [at(0), at(all.len() / 2), at(all.len().saturating_sub(1))]
+        spread(self.boots.iter().map(time))
     }
 
     /// The median until init.
@@ -194,23 +200,12 @@ fn markdown(ways: &[Way]) -> String {
             format!("{:.2}", share(way, ways)),
         ]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        for (column, cell) in row.iter().enumerate() {
-            text += &format!("| {cell:width$} ", width = width(column));
-        }
-        text += "|\n";
-        if index == 0 {
-            (0..row.len()).for_each(|column| text += &format!("|{}", "-".repeat(width(column) + 2)));
-            text += "|\n";
-        }
-    }
-    text
+    page::table(&rows)
 }
 
+/// In megabytes, of a million bytes each.
 #[expect(clippy::cast_precision_loss, reason = "an image has fewer bytes than a float has numbers")]
-fn megabytes(bytes: u64) -> String {
+pub fn megabytes(bytes: u64) -> String {
     format!("{:.2} MB", bytes as f64 / 1e6)
 }
 
@@ -244,46 +239,6 @@ fn csv(ways: &[Way]) -> String {
             let (generator, bus, size) = (way.generator, way.bus.name(), way.size());
             let _ = writeln!(text, "{},{generator},{bus},{size},{program:.6},{init:.6}", round + 1);
         }
-    }
-    text
-}
-
-/// What ran the guests.
-fn host(accel: Accel) -> Result<String> {
-    let cpus = fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
-    let cpu = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cpu = cpu.map_or("unknown processor", |(_, name)| name);
-    let accel = match accel {
-        Accel::Kvm => "with KVM",
-        Accel::Tcg => "emulated (TCG)",
-    };
-    Ok(format!("{accel}, on {cpu}"))
-}
-
-/// A page with this section in place of the one with the same heading, or at its end.
-fn with_section(page: &str, section: &str) -> String {
-    let heading = section.lines().next().unwrap_or_default();
-    let mut text = String::new();
-    let mut written = false;
-    let mut inside = false;
-    for line in page.lines() {
-        if line.starts_with("## ") {
-            inside = line == heading;
-            if inside {
-                text += section;
-                written = true;
-            } else if written && !text.ends_with("\n\n") {
-                text.push('\n');
-            }
-        }
-        if !inside {
-            text += line;
-            text.push('\n');
-        }
-    }
-    if !written {
-        text.push('\n');
-        text += section;
     }
     text
 }
@@ -342,14 +297,5 @@ mod tests {
         assert_eq!(lines.len(), 4);
         assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{text}");
         assert!(text.contains("| 0.09 "), "{text}");
-    }
-
-    #[test]
-    fn only_its_own_section_is_replaced() {
-        let page = "# Benchmarks\n\n## A\n\na\n\n## From\n\nold\n\n## B\n\nb\n";
-        assert_eq!(with_section(page, "## From\n\nnew\n"), page.replace("old", "new"));
-        assert_eq!(with_section("# Benchmarks\n", "## From\n\nnew\n"), "# Benchmarks\n\n## From\n\nnew\n");
-        let last = "# Benchmarks\n\n## From\n\nold\n";
-        assert_eq!(with_section(last, "## From\n\nnew\n"), last.replace("old", "new"));
     }
 }

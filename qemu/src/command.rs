@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::compare::Part;
 use crate::generator::Generator;
 use crate::namespaces::Selection;
 use crate::product::Program;
@@ -38,6 +39,8 @@ pub enum Command {
     Initramfs,
     /// Measure the time until init with every initramfs, and write it down.
     BootTimes,
+    /// Measure our program beside libostree's, in these ways, and write it down.
+    Compare(Vec<Part>),
     /// Show the scenarios.
     List,
     /// Show how to use the program.
@@ -65,12 +68,14 @@ usage: prepare-root-qemu boot [--suite trixie|forky] [--console] [--karg ARGUMEN
        prepare-root-qemu initramfs
        prepare-root-qemu namespaces [core|all]
        prepare-root-qemu boot-times
+       prepare-root-qemu compare [boots|images|binary]...
        prepare-root-qemu list
 
 boot boots one system and shows what became of it, test judges scenarios (by default the core ones; cells are those of the matrix, others are not), matrix judges all
 cells, or those with a text in their names, and prints a table (all cells: also docs/boot-matrix.md), initramfs runs the test.sh of dracut/, initramfs-tools/ and mkinitrd/ with the systems
 of every suite, namespaces runs the tests of tests/compare, tests/behaviour and tests/faults inside Linux 6.1
-and 6.12, boot-times measures how long boots take until init and writes docs/benchmarks.md, list shows the scenarios.
+and 6.12, boot-times measures how long boots take until init and writes docs/benchmarks.md, compare does the same for our program
+beside libostree's (in boots, in the size of an initramfs, and what fills our program), list shows the scenarios.
 
   --program ours|libostree   whose ostree-prepare-root boots (default: ours)
   --timeout SECONDS          the longest a boot may take, for arm64 twice that (default: 300)
@@ -118,6 +123,10 @@ pub fn read(mut parser: Parser) -> Result<Invocation> {
         Some("matrix") => Command::Matrix { only: words.by_ref().collect() },
         Some("initramfs") => Command::Initramfs,
         Some("boot-times") => Command::BootTimes,
+        Some("compare") => {
+            let parts = words.by_ref().map(|word| Part::parse(&word)).collect::<Result<Vec<_>>>()?;
+            Command::Compare(if parts.is_empty() { Part::ALL.to_vec() } else { parts })
+        }
         Some("namespaces") => Command::Namespaces(match words.next().as_deref() {
             None | Some("core") => Selection::Core,
             Some("all") => Selection::All,

@@ -49,13 +49,16 @@ pub const CONFIG: &str = "etc/ostree/prepare-root.conf";
 pub const STOPWATCH: &str = "/usr/lib/prepare-root-check/stopwatch";
 
 const WITNESS: &str = "usr/lib/prepare-root-check/witness";
+/// What the guest's report is made by.
+pub const CHECK: &str = "usr/lib/prepare-root-check/check.sh";
+
 const CHECK_UNIT: &str = "usr/lib/systemd/system/prepare-root-check.service";
 const CHECK_WANTED: &str = "usr/lib/systemd/system/multi-user.target.wants/prepare-root-check.service";
 
 /// The files that make the guest report.
 pub const GUEST_FILES: [File; 4] = [
     (WITNESS, include_str!("../guest/witness")),
-    ("usr/lib/prepare-root-check/check.sh", include_str!("../guest/check.sh")),
+    (CHECK, include_str!("../guest/check.sh")),
     (CHECK_UNIT, include_str!("../guest/check.service")),
     ("usr/lib/tmpfiles.d/prepare-root-check.conf", include_str!("../guest/tmpfiles.conf")),
 ];

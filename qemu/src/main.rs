@@ -9,8 +9,10 @@ mod archive;
 mod bare;
 mod base;
 mod benchmark;
+mod binary;
 mod cache;
 mod command;
+mod compare;
 mod console;
 mod disk;
 mod entry;
@@ -18,12 +20,15 @@ mod expect;
 mod foreign;
 mod generator;
 mod guest_program;
+mod image_sizes;
 mod kernel;
 mod layout;
 mod machine;
 mod matrix;
+mod moments;
 mod mounts;
 mod namespaces;
+mod page;
 mod product;
 mod progress;
 mod qemu;
@@ -38,6 +43,7 @@ mod suite;
 mod summary;
 mod table;
 mod testbed;
+mod timeline;
 mod trial;
 mod uefi;
 mod workbench;
@@ -89,6 +95,9 @@ fn run() -> Result<bool> {
         }
         Command::Initramfs => return initramfs(),
         Command::BootTimes => return benchmark::run(&Workshop::open(Program::Ours)?, workspace()?, limit),
+        Command::Compare(parts) => {
+            return compare::run(&Workshop::open(Program::Ours)?, workspace()?, limit, &parts);
+        }
         Command::Namespaces(selection) => {
             return namespaces::run(&Workshop::open(Program::Ours)?, workspace()?, selection);
         }

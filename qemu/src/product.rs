@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
+/// Where Cargo puts our program, below what is for a target.
+const BINARY: &str = "release/ostree-prepare-root";
+
 /// The program that makes the deployment the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -96,6 +99,15 @@ impl Product {
             command.arg(&self.workspace).arg(arch.name()).arg(folder);
             script::run(&mut command, &self.logs.join("copy-package.log"))
         })
+    }
+
+    /// The same program, built now, with the names of what is in it.
+    pub fn unstripped(&self) -> Result<PathBuf> {
+        let variables = ["CARGO_PROFILE_RELEASE_STRIP=false", "CARGO_BUILD_TARGET_DIR=target/unstripped"];
+        let variables = variables.map(OsString::from);
+        make(&self.workspace, "build", &variables, &self.logs.join("unstripped.log"))?;
+        let target = format!("target/unstripped/{}-unknown-linux-musl", Arch::Amd64.processor());
+        Ok(self.workspace.join(target).join(BINARY))
     }
 
     fn folder(&self, what: &str, arch: Arch) -> PathBuf {

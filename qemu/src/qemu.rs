@@ -41,6 +41,8 @@ pub struct Boot<'a> {
     pub archive: &'a [File],
     /// Whether what the guest writes to the disk stays there.
     pub keep: bool,
+    /// Whether its clock is to be independent of what else the host does, if that can be.
+    pub steady: bool,
     /// Where console and report go.
     pub logs: &'a Path,
 }
@@ -159,6 +161,7 @@ impl<'a> Boot<'a> {
             initramfs: None,
             archive: &[],
             keep: false,
+            steady: false,
             logs,
         }
     }
@@ -179,6 +182,9 @@ impl<'a> Boot<'a> {
         let report = self.logs.join("report.txt");
         let console_log = self.logs.join("console.log");
         let mut command = disk.arch.machine(self.accel, processors(disk.arch.accel(self.accel)));
+        if self.steady {
+            command.args(disk.arch.accel(self.accel).steady());
+        }
         match disk.firmware {
             Firmware::None => self.add_kernel(disk, &mut command)?,
             Firmware::Uefi => {
