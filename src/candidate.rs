@@ -8,6 +8,7 @@ use crate::image::Image;
 use crate::lookup;
 use crate::plan::{self, Plan, Source};
 use crate::sysroot::Sysroot;
+use alloc::vec::Vec;
 use rustix::fs::FileType;
 
 /// All that is needed to make it the root.
@@ -31,7 +32,9 @@ impl<'a> Candidate<'a> {
         let mut plan = plan::plan(config, &deployment.facts, image.is_some())?;
         if image.is_none() {
             // What the new root contains is in front of us. An image is looked into when it is mounted.
-            let contents = Contents::read(deployment.handle(), deployment.handle(), &plan.questions())?;
+            let (directory, mut open) = (deployment.handle(), Vec::new());
+            let contents = Contents::read(directory, directory, &plan.questions(), &mut open)?;
+            open.into_iter().for_each(lookup::leave_open);
             plan = plan.settle(&contents)?;
         }
         Ok(Candidate { deployment, image, plan })

@@ -5,7 +5,7 @@ use crate::error::{Class, Error, Result};
 use crate::generator::{Etc, Generator, or_log};
 use crate::lookup;
 use alloc::vec::Vec;
-use rustix::fd::BorrowedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::FileType;
 
 /// What is to be found out.
@@ -80,12 +80,17 @@ impl Contents {
     }
 
     /// Looks into the new root and, for a persistent `/etc`, into the deployment's directory, where
-    /// that is.
+    /// that is. What was opened for that goes to `open`: as long as it is, the new root is in use.
     ///
     /// # Errors
     /// [`Class::Incomplete`] when a directory cannot be looked for; about who mounts what, what cannot be
     /// read is logged and taken as not there.
-    pub fn read(root: BorrowedFd<'_>, deployment: BorrowedFd<'_>, questions: &Questions) -> Result<Contents> {
+    pub fn read(
+        root: BorrowedFd<'_>,
+        deployment: BorrowedFd<'_>,
+        questions: &Questions,
+        open: &mut Vec<OwnedFd>,
+    ) -> Result<Contents> {
         let mut contents = Contents::default();
         for path in &questions.directories {
             contents.look_for(root, path)?;
@@ -100,7 +105,7 @@ impl Contents {
         contents.fstab_boot = fstab_mounts(&fstab, b"/boot");
         let boot = |condition: &Condition| matches!(condition, Condition::NobodyElseMountsBoot { .. });
         let boot = questions.conditions.iter().any(boot) && !contents.fstab_boot;
-        contents.generator = Generator::of(root, &etc, boot);
+        contents.generator = Generator::of(root, &etc, boot, open);
         for condition in &questions.conditions {
             if !condition.is_mounted_later(&contents) {
                 contents.look_for(root, condition.directory())?;

@@ -1,5 +1,6 @@
 //! Following `ostree=` to one deployment, and the facts about it that planning needs.
 
+use crate::boot_link::BootLink;
 use crate::booted;
 use crate::cmdline::Link;
 use crate::config::{Config, Enabled, MountHere};
@@ -12,7 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, OFlags, StatVfsMountFlags};
+use rustix::fs::{AtFlags, CWD, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 /// libostree's marker: the initramfs wants `/var` mounted here, and the generator is to do nothing.
@@ -37,7 +38,7 @@ pub struct Facts {
     pub inode: u64,
     /// The disk's `ostree/repo/config` has the legacy `[sysroot] readonly=true`, and it counts.
     pub legacy_readonly: bool,
-    /// `boot/loader` on the physical root is a link of OSTree's, so `/boot` is no partition of its own. Looked for
+    /// `boot/loader` on the physical root is no directory but a link of OSTree's, so `/boot` is no partition of its own. Looked for
     /// only if the configuration does not say who mounts `/boot`.
     pub boot_on_physical_root: bool,
     /// The physical root cannot be written to: the mount or the file system is read-only. Looked for only if there
@@ -62,24 +63,26 @@ impl Deployment {
     /// [`Class::Deployment`] when there is no link, or it does not lead to a deployment inside the
     /// physical root; [`Class::Sysroot`] when the disk cannot be read.
     pub fn follow(config: &Config, sysroot: &Sysroot, link: &Link) -> Result<Option<Deployment>> {
-        let handle = lookup::open_beneath(sysroot.handle(), link.path(), OFlags::PATH | OFlags::DIRECTORY)
-            .map_err(|errno| {
+        // libostree insists on a link, and so do we. A boot link's place cannot be a deployment itself.
+        let is_boot_link = matches!(link, Link::Boot(path) if BootLink::parse(path).is_some());
+        let text = if is_boot_link { None } else { Some(read_link(link, sysroot)?) };
+        let fail = |errno| match &text {
+            Some(text) => follow_error(link, text, errno),
+            None => {
                 read_link(link, sysroot).map_or_else(|error| error, |text| follow_error(link, &text, errno))
-            })?;
-        let generator_finds = |name: &Name| match link {
-            Link::Boot(_) => config.generator.stateroot.as_deref() == Some(&name.stateroot),
-            // The generator takes a slot's stateroot from the link's text.
-            Link::Slot(_) => read_link(link, sysroot)
-                .is_ok_and(|text| Name::from_path(&[b"ostree/", &text[..]].concat()).is_some()),
-        };
-        // What is in the link's place is no link of OSTree's, and where it leads is not asked.
-        let found = Deployment::found(config, sysroot, handle, &format!("follow {link}"), generator_finds);
-        found.map_err(|error| {
-            if error.class() == Class::Deployment {
-                read_link(link, sysroot).err().unwrap_or(error)
-            } else {
-                error
             }
+        };
+        let handle = lookup::open_beneath(sysroot.handle(), link.path(), OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(fail)?;
+        let generator_finds = |name: &Name| match (link, &text) {
+            // The generator takes a slot's stateroot from the link's text.
+            (Link::Slot(_), Some(text)) => Name::from_path(&[b"ostree/", &text[..]].concat()).is_some(),
+            _ => config.generator.stateroot.as_deref() == Some(&name.stateroot),
+        };
+        let found = Deployment::found(config, sysroot, handle, &format!("follow {link}"), generator_finds);
+        found.map_err(|error| match error.class() {
+            Class::Deployment if is_boot_link => read_link(link, sysroot).err().unwrap_or(error),
+            _ => error,
         })
     }
 
@@ -153,8 +156,7 @@ fn is_booted(identity: (u64, u64)) -> bool {
     booted.is_some_and(|bytes| booted::deployment(&bytes) == Some(identity))
 }
 
-/// Reads the link itself. libostree insists that it is one, and so do we: a directory in its place
-/// is not OSTree's work.
+/// Reads the link itself. A directory in its place is not OSTree's work.
 fn read_link(link: &Link, sysroot: &Sysroot) -> Result<Vec<u8>> {
     let operation = || format!("follow {link}");
     let file = lookup::open_beneath(sysroot.handle(), link.path(), OFlags::PATH | OFlags::NOFOLLOW)
@@ -213,7 +215,7 @@ fn facts(
         inode,
         legacy_readonly: legacy_flag_counts(config) && legacy_readonly(physical),
         boot_on_physical_root: config.boot == MountHere::Auto
-            && lookup::kind_at(physical, b"boot/loader")? == Some(FileType::Symlink),
+            && lookup::is_no_directory(physical, b"boot/loader")?,
         physical_readonly: hotfix
             && rustix::fs::fstatvfs(physical)?.f_flag.contains(StatVfsMountFlags::RDONLY),
         backing_device: if asks_for_device { sysroot.backing_device() } else { None },

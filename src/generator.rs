@@ -37,12 +37,12 @@ pub struct Etc<'a> {
 }
 
 impl Etc<'_> {
-    /// Whether there is a file in it.
+    /// What is in it.
     ///
     /// # Errors
-    /// As [`lookup::kind_at`].
-    pub fn has(&self, path: &str) -> rustix::io::Result<bool> {
-        Ok(lookup::kind_at(self.of, format!("{}/{path}", self.path).as_bytes())?.is_some())
+    /// As [`lookup::find_beneath`].
+    pub fn find(&self, path: &str) -> rustix::io::Result<Option<OwnedFd>> {
+        lookup::find_beneath(self.of, format!("{}/{path}", self.path).as_bytes())
     }
 
     /// The contents of a file in it; `None` if there is none.
@@ -66,15 +66,23 @@ pub struct Generator {
 impl Generator {
     /// Looks into the root of the new system and what will be its `/etc`; `boot`: also who mounts
     /// `/boot`. What cannot be read is taken as not there.
-    pub fn of(root: BorrowedFd<'_>, etc: &Etc<'_>, boot: bool) -> Generator {
-        let there = |path: &[u8]| or_log(path, lookup::kind_at(root, path)).flatten().is_some();
-        let overridden = || or_log(OVERRIDE.as_bytes(), etc.has(OVERRIDE)).unwrap_or(false);
-        let runs = there(GENERATOR) && there(SYSTEMD) && !overridden();
-        Generator { runs, mounts_boot: boot && runs && makes_boot_mount(root) }
+    ///
+    /// What was opened for that goes to `open`.
+    pub fn of(root: BorrowedFd<'_>, etc: &Etc<'_>, boot: bool, open: &mut Vec<OwnedFd>) -> Generator {
+        let mut is_there = |path: &[u8], found| {
+            let found = or_log(path, found).flatten();
+            let is_there = found.is_some();
+            open.extend(found);
+            is_there
+        };
+        let runs = is_there(GENERATOR, lookup::find_beneath(root, GENERATOR))
+            && is_there(SYSTEMD, lookup::find_beneath(root, SYSTEMD))
+            && !is_there(OVERRIDE.as_bytes(), etc.find(OVERRIDE));
+        Generator { runs, mounts_boot: boot && runs && makes_boot_mount(root, open) }
     }
 }
 
-fn makes_boot_mount(root: BorrowedFd<'_>) -> bool {
+fn makes_boot_mount(root: BorrowedFd<'_>, open: &mut Vec<OwnedFd>) -> bool {
     // Debian's multiarch directory (of the architectures called alike there), lib64, lib. The
     // deployment is of our own architecture.
     let multiarch = concat!("usr/lib/", env!("TARGET_ARCHITECTURE"), "-linux-gnu/libostree-1.so.1");
@@ -86,7 +94,7 @@ fn makes_boot_mount(root: BorrowedFd<'_>) -> bool {
     let Some((path, file)) = library else { return false };
     let found = file.and_then(|file| {
         let found = contains(&file, BOOT_MOUNT_LINK);
-        lookup::leave_open(file);
+        open.push(file);
         found
     });
     or_log(path, found).unwrap_or(false)
@@ -142,7 +150,7 @@ impl Segment {
 }
 
 /// The segments of a 64-bit ELF file in this machine's byte order that are loaded neither executable nor writable
-/// (`elf(5)`), as far as the start of the file tells.
+/// (`elf(5)`); none if the start of the file does not tell.
 fn read_only_segments(start: &[u8]) -> Vec<Segment> {
     /// `e_ident`: magic number, ELFCLASS64, ELFDATA2LSB.
     const LITTLE_ENDIAN: &[u8] = b"\x7fELF\x02\x01";
@@ -160,7 +168,8 @@ fn read_only_segments(start: &[u8]) -> Vec<Segment> {
     let table = || {
         let start = start.strip_prefix(LITTLE_ENDIAN).map(|_| start)?;
         let (offset, count) = (usize::try_from(number(start, 32, 8)?).ok()?, number(start, 56, 2)?);
-        start.get(offset..).map(|table| table.chunks_exact(ENTRY).take(usize::try_from(count).unwrap_or(0)))
+        let size = usize::try_from(count).ok()?.checked_mul(ENTRY)?;
+        Some(start.get(offset..offset.checked_add(size)?)?.chunks_exact(ENTRY))
     };
     let segment = |entry: &[u8]| {
         let (kind, flags) = (number(entry, 0, 4)?, number(entry, 4, 4)?);

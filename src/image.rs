@@ -126,7 +126,7 @@ fn read_keys(keypath: &str, sysroot: &Sysroot) -> Result<PublicKeys> {
     // Whoever can write to the disk must not bring the key as well.
     let place = lookup::canonical_path(file.as_fd()).map_err(fail)?;
     let device = rustix::fs::fstat(&file).map_err(fail)?.st_dev;
-    if device == sysroot.identity.0 || place.starts_with(&sysroot.path) {
+    if device == sysroot.identity.0 || lookup::below(&place, &sysroot.path).is_some() {
         return Err(refuse(Class::Config, "it is on the disk whose contents it is to vouch for".into()));
     }
     let file = RegularFile::of(file).map_err(fail)?;

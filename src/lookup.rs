@@ -47,19 +47,50 @@ pub fn kind_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Resul
     kind(open_beneath(directory, path, OFlags::PATH).and_then(rustix::fs::fstat))
 }
 
+/// The same, but of a link itself. A name in the directory itself cannot lead elsewhere then, and is not opened.
+///
+/// # Errors
+/// As [`kind_beneath`].
+pub fn kind_at(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<FileType>> {
+    kind(if is_name(path) {
+        rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
+    } else {
+        open_beneath(directory, path, OFlags::PATH | OFlags::NOFOLLOW).and_then(rustix::fs::fstat)
+    })
+}
+
 /// Whether a path is the name of an entry of the directory itself.
 pub fn is_name(path: &[u8]) -> bool {
     !matches!(path, b"" | b"." | b"..") && !path.contains(&b'/')
 }
 
-/// What kind of file there is at `path`, from `directory` on; `None` if there is none. It is neither opened nor followed
-/// if it is a link; a link among the directories above it may lead anywhere, which can do no more harm than a wrong
-/// answer.
+/// What is below `directory`, open but for reading; `None` if there is nothing.
 ///
 /// # Errors
-/// As `stat(2)`, for whatever does not mean that the file is not there.
-pub fn kind_at(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<FileType>> {
-    kind(rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT))
+/// As [`kind_beneath`].
+pub fn find_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<OwnedFd>> {
+    match open_beneath(directory, path, OFlags::PATH | OFlags::NOFOLLOW) {
+        Ok(file) => Ok(Some(file)),
+        Err(errno) if means_missing(errno) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether there is something below `directory` that is no directory, such as a link. A directory is
+/// [left open](leave_open).
+///
+/// # Errors
+/// As [`kind_beneath`].
+pub fn is_no_directory(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<bool> {
+    match open_beneath(directory, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY) {
+        Ok(file) => {
+            leave_open(file);
+            Ok(false)
+        }
+        Err(Errno::NOTDIR) => Ok(true),
+        Err(errno) if means_missing(errno) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Whether a lookup failed because there is no such file below the directory.
@@ -89,19 +120,21 @@ pub fn read_beneath(
     file.map(|file| file.contents(limit)).transpose()
 }
 
-/// The same of a file that is read once in a run, and of no more than [`SIZE_LIMIT`] bytes: it is left open.
+/// The same of a file that is read once in a run, and of no more than [`SIZE_LIMIT`] bytes: it is [left open](leave_open), and
+/// was opened whatever it is, as [`open_for_reading`] does.
 ///
 /// # Errors
 /// As [`read_beneath`].
 pub fn read_once(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<Vec<u8>>> {
-    let Some(file) = if_there(RegularFile::open_beneath(directory, path))? else { return Ok(None) };
+    let file = open_for_reading(directory, path).and_then(RegularFile::of);
+    let Some(file) = if_there(file)? else { return Ok(None) };
     let contents = file.contents(SIZE_LIMIT)?;
     file.leave_open();
     Ok(Some(contents))
 }
 
-/// Opens a file below `directory` for reading, of whatever kind it is. (To open it may do something, if somebody put a
-/// device there; but whoever can do that can also keep the machine from booting.)
+/// Opens a file below `directory` for reading, of whatever kind it is. To open it may do something, if somebody put a
+/// device there: so only what is part of a verified image, or is not read when verification is demanded.
 ///
 /// # Errors
 /// As [`open_beneath`].
@@ -134,12 +167,25 @@ pub struct RegularFile {
 }
 
 impl RegularFile {
-    /// Opens it below `directory`. Of anything else nothing is read.
+    /// Opens it below `directory`. The type is looked at before: opening a device can already do
+    /// something.
     ///
     /// # Errors
     /// As [`open_beneath`]; EINVAL for anything but a regular file.
     pub fn open_beneath(directory: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<RegularFile> {
-        RegularFile::of(open_for_reading(directory, path)?)
+        if is_name(path) {
+            let stat =
+                rustix::fs::statat(directory, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?;
+            if !FileType::from_raw_mode(stat.st_mode).is_symlink() {
+                let size = regular_size(&stat)?;
+                let handle = open_beneath(directory, path, FOR_READING | OFlags::NOFOLLOW)?;
+                return Ok(RegularFile { handle, size });
+            }
+        }
+        let file = open_beneath(directory, path, OFlags::PATH)?;
+        let size = regular_size(&rustix::fs::fstat(&file)?)?;
+        let handle = open(&descriptor_path(file.as_fd()))?;
+        Ok(RegularFile { handle, size })
     }
 
     /// Takes an open file.
@@ -147,11 +193,8 @@ impl RegularFile {
     /// # Errors
     /// As `fstat(2)`; EINVAL for anything but a regular file.
     pub fn of(handle: OwnedFd) -> rustix::io::Result<RegularFile> {
-        let stat = rustix::fs::fstat(&handle)?;
-        if !FileType::from_raw_mode(stat.st_mode).is_file() {
-            return Err(Errno::INVAL);
-        }
-        Ok(RegularFile { handle, size: u64::try_from(stat.st_size).unwrap_or(0) })
+        let size = regular_size(&rustix::fs::fstat(&handle)?)?;
+        Ok(RegularFile { handle, size })
     }
 
     /// See [`leave_open`].
@@ -188,6 +231,13 @@ impl RegularFile {
         bytes.truncate(filled);
         Ok(bytes)
     }
+}
+
+fn regular_size(stat: &Stat) -> rustix::io::Result<u64> {
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Err(Errno::INVAL);
+    }
+    Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 impl AsFd for RegularFile {
@@ -320,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_and_large_files_are_not_read() {
+    fn devices_are_not_opened_and_large_files_not_read() {
         let dev = rustix::fs::open("/dev", OFlags::PATH, Mode::empty()).unwrap();
         assert_eq!(read_beneath(dev.as_fd(), b"zero", 1), Err(Errno::INVAL));
         let contents = |bytes, limit| RegularFile::of(file(bytes)).and_then(|file| file.contents(limit));

@@ -8,6 +8,7 @@
 mod assemble;
 mod clone;
 mod context;
+mod detached;
 pub mod early;
 mod erofs;
 mod layers;
@@ -23,7 +24,6 @@ use crate::deployment::Deployment;
 use crate::error::{Class, Error, Result};
 use crate::image::Image;
 use crate::kernel::{Ability, Kernel};
-use crate::lookup;
 use crate::plan::Plan;
 use crate::run::RunFiles;
 use crate::run::unfinished::MountId;
@@ -86,7 +86,7 @@ fn put_in_place(
     swap::swap(&tree, root, disk.sysroot, *kernel)?;
     log::debug!("the new root was put in place in {} us", start.elapsed().as_micros());
     swap::settle_propagation(tree.as_fd(), plan.shared());
-    lookup::leave_open(tree);
+    tree.leave_open();
     Ok(plan)
 }
 

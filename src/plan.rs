@@ -61,9 +61,17 @@ pub struct Step {
 }
 
 impl Step {
-    /// Whether that is what another mount already has there: only the access is another.
+    /// Whether the physical root below the new root's `/sysroot` has that there already: only the access is another.
     pub fn is_in_place(&self) -> bool {
-        matches!(&self.source, Source::Physical(path) if !path.is_empty() && self.at.strip_prefix(b"sysroot/") == Some(path))
+        self.path_in_place() != b""
+    }
+
+    /// Where it has that.
+    pub fn path_in_place(&self) -> &[u8] {
+        match (&self.source, self.at.strip_prefix(b"sysroot/")) {
+            (Source::Physical(path), Some(at)) if path == at => path,
+            _ => b"",
+        }
     }
 }
 

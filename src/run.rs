@@ -80,6 +80,8 @@ pub struct RunFiles {
     notes: Option<Notes>,
     /// There is the file with the notes.
     noted: bool,
+    /// No run has left anything since the machine was started: `/run/ostree` was not there.
+    is_first: bool,
     made: Vec<Made>,
 }
 
@@ -95,7 +97,8 @@ impl RunFiles {
         let mut files = RunFiles::default();
         let is_first = files.make_directory(OSTREE, 0o755)?;
         files.make_directory(PRIVATE, 0)?;
-        let missing = Trace::missing(traces)?;
+        files.is_first = is_first;
+        let missing = Trace::missing(traces, is_first)?;
         let traced: Vec<Made> = missing.iter().map(Trace::made).collect();
         files.noted = true;
         let notes = Notes::begin(sysroot, files.made.iter().chain(&traced));
@@ -103,29 +106,28 @@ impl RunFiles {
         for trace in missing {
             files.leave(trace)?;
         }
-        files.write_instead(traces.instead.as_deref(), is_first)?;
+        files.write_instead(traces.instead.as_deref())?;
         Ok(files)
     }
 
     /// Says why it is another deployment than the one of the boot entry, if it is.
-    fn write_instead(&mut self, instead: Option<&str>, is_first: bool) -> Result<()> {
+    fn write_instead(&mut self, instead: Option<&str>) -> Result<()> {
         let path = Instead::PATH;
         // What an earlier boot wrote, before a soft-reboot, is not true any more.
-        if !is_first && exists(path)? {
+        if !self.is_first && exists(path)? {
             let old = Made::Replaced(path.into());
             self.note([&old])?;
             self.replace(old, path)?;
             rustix::fs::unlink(path).map_err(|errno| fail("remove", path, errno))?;
         }
         let Some(text) = instead else { return Ok(()) };
-        let made = Made::File(path.into());
-        self.note([&made])?;
-        self.make_file(made, path, || write(path, OFlags::EXCL, format!("{text}\n").as_bytes()))
+        self.note([&Made::File(path.into())])?;
+        self.make_file(path, || write(path, OFlags::EXCL, format!("{text}\n").as_bytes()))
     }
 
     /// What a run made that was killed.
     pub fn left(made: Vec<Made>) -> RunFiles {
-        RunFiles { notes: None, noted: true, made }
+        RunFiles { notes: None, noted: true, is_first: false, made }
     }
 
     /// Makes the directory for the writable layer of a transient `/etc`, where `ostree-remount` looks
@@ -159,6 +161,9 @@ impl RunFiles {
     fn new_directory(&mut self, name: impl Fn(u32) -> String, mode: u32) -> Result<String> {
         for path in (0..SOFT_REBOOTS).map(name) {
             let directory = c_string(&path);
+            if !self.is_first && exists(&directory)? {
+                continue;
+            }
             self.note([&Made::Directory(directory.clone())])?;
             if self.make_directory(&directory, mode)? {
                 return Ok(path);
@@ -211,6 +216,7 @@ impl RunFiles {
         let fail = |errno| fail("write", booted::PATH, errno);
         if made == Made::File(booted::PATH.into()) {
             self.made.push(made);
+            // Nobody waits for it: until this program ends, the old root is what others see.
             return write(booted::PATH, OFlags::EXCL, bytes).map_err(fail);
         }
         self.replace(made, booted::PATH)?;
@@ -237,13 +243,8 @@ impl RunFiles {
         let path = trace.path;
         match trace.what {
             What::Directory(mode) => self.make_directory(path, mode).map(|_| ()),
-            What::Link(text) => {
-                let make = || rustix::fs::symlink(&text, path);
-                self.make_file(Made::Link(path.into(), text.clone()), path, make)
-            }
-            What::File(bytes) => {
-                self.make_file(Made::File(path.into()), path, || write(path, OFlags::EXCL, &bytes))
-            }
+            What::Link(text) => self.make_file(path, || rustix::fs::symlink(&text, path)),
+            What::File(bytes) => self.make_file(path, || write(path, OFlags::EXCL, &bytes)),
         }
     }
 
@@ -260,13 +261,8 @@ impl RunFiles {
     }
 
     /// Makes a file that is noted. If it is there by now, it is somebody else's.
-    fn make_file(
-        &mut self,
-        made: Made,
-        path: &CStr,
-        make: impl FnOnce() -> rustix::io::Result<()>,
-    ) -> Result<()> {
-        self.made.push(made);
+    fn make_file(&mut self, path: &CStr, make: impl FnOnce() -> rustix::io::Result<()>) -> Result<()> {
+        self.made.push(Made::File(path.into()));
         match make() {
             Err(Errno::EXIST) => {
                 self.made.pop();
@@ -328,7 +324,6 @@ impl Drop for RunFiles {
                 }
                 Made::Directory(path) => (path, rustix::fs::rmdir(path.as_c_str())),
                 Made::File(path) => (path, rustix::fs::unlink(path.as_c_str())),
-                Made::Link(path, text) => (path, unlink_if(path, text)),
                 // If it was not replaced yet, both are the same file, and renaming does nothing.
                 Made::Replaced(path) => (
                     path,
@@ -370,46 +365,44 @@ enum What {
 }
 
 impl Trace {
-    /// Those that are not there yet; of directories and links nobody asks that before they are made. What is there is
-    /// somebody else's.
-    fn missing(traces: &Traces) -> Result<Vec<Trace>> {
+    /// Those that are not there yet; what is there is somebody else's. `is_first`: no run has left anything.
+    fn missing(traces: &Traces, is_first: bool) -> Result<Vec<Trace>> {
         let mut missing = Vec::new();
-        let mut leave = |path, what| missing.push(Trace { path, what });
+        // `above`: its directory is missing, so that nobody has to look.
+        let mut leave = |above: bool, path: &'static CStr, what: What| {
+            let is_missing = above || !exists(path)?;
+            if is_missing {
+                missing.push(Trace { path, what });
+            }
+            Ok(is_missing)
+        };
         if traces.image_mount_point {
-            leave(IMAGE_MOUNT_POINT, What::Directory(0o700));
+            leave(is_first, IMAGE_MOUNT_POINT, What::Directory(0o700))?;
         }
-        let dropin = traces.remount_fs_dropin && !exists(REMOUNT_FS_DROPIN)?;
-        if traces.volatile_root.is_some() || dropin {
-            leave(c"/run/systemd", What::Directory(0o755));
+        if traces.volatile_root.is_none() && !traces.remount_fs_dropin {
+            return Ok(missing);
         }
+        let directory = || What::Directory(0o755);
+        let systemd = leave(false, c"/run/systemd", directory())?;
         if let Some(device) = traces.volatile_root {
             // In this form, since systemd does not follow it: it reads the numbers.
             let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-            leave(VOLATILE_ROOT, What::Link(format!("/dev/block/{major}:{minor}")));
+            leave(systemd, VOLATILE_ROOT, What::Link(format!("/dev/block/{major}:{minor}")))?;
         }
-        if dropin {
-            leave(c"/run/systemd/system", What::Directory(0o755));
-            leave(c"/run/systemd/system/systemd-remount-fs.service.d", What::Directory(0o755));
-            leave(REMOUNT_FS_DROPIN, What::File(REMOUNT_FS_DROPIN_TEXT.to_vec()));
+        if traces.remount_fs_dropin {
+            let system = leave(systemd, c"/run/systemd/system", directory())?;
+            let dropins = leave(system, c"/run/systemd/system/systemd-remount-fs.service.d", directory())?;
+            leave(dropins, REMOUNT_FS_DROPIN, What::File(REMOUNT_FS_DROPIN_TEXT.to_vec()))?;
         }
         Ok(missing)
     }
 
     fn made(&self) -> Made {
-        match &self.what {
+        match self.what {
             What::Directory(_) => Made::Directory(self.path.into()),
-            What::Link(text) => Made::Link(self.path.into(), text.clone()),
-            What::File(_) => Made::File(self.path.into()),
+            What::Link(_) | What::File(_) => Made::File(self.path.into()),
         }
     }
-}
-
-/// Removes the link with that text, and no other.
-fn unlink_if(path: &CStr, text: &str) -> rustix::io::Result<()> {
-    if rustix::fs::readlink(path, Vec::new())?.as_bytes() == text.as_bytes() {
-        rustix::fs::unlink(path)?;
-    }
-    Ok(())
 }
 
 fn exists(path: &CStr) -> Result<bool> {

@@ -34,7 +34,7 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
 /// Where the kernel could not open a console for init, none of the three standard files is open. What is opened first would
 /// get their numbers, and messages would be written to it. Any file that is always there will do; `/dev/null` is not yet.
 ///
-/// A command needs no such care: the first three files that it opens, and keeps open, cannot be written to.
+/// A command needs no such care: what it opens first, and keeps open, cannot be written to, or is the kernel log.
 fn open_standard_files() {
     let mut files = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     // SAFETY: so many structures, which live until the call returns.

@@ -20,7 +20,7 @@ const DEPTH_LIMIT: usize = 100;
 ///
 /// # Errors
 /// [`Class::Mount`], with the name of the file.
-pub fn fill(var: &OwnedFd, root: BorrowedFd<'_>) -> Result<()> {
+pub fn fill(var: impl AsFd, root: BorrowedFd<'_>) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     for source in SOURCES {
         let fail = |path: &[u8], errno| {
@@ -173,7 +173,7 @@ mod tests {
         std::fs::set_permissions(source.join("lib"), PermissionsExt::from_mode(0o1777)).unwrap();
         symlink("/run", source.join("run")).unwrap();
         rustix::fs::mknodat(CWD, source.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-        fill(&open(&var), open(&root).as_fd()).unwrap();
+        fill(open(&var), open(&root).as_fd()).unwrap();
         let copied = std::fs::metadata(var.join("lib/deep/file")).unwrap();
         let original = std::fs::metadata(source.join("lib/deep/file")).unwrap();
         assert_eq!((copied.mode(), copied.len()), (0o104_751, 200_000));
@@ -190,10 +190,10 @@ mod tests {
         let (root, var) = (folder.path().join("root"), folder.path().join("var"));
         std::fs::create_dir_all(&root).unwrap();
         std::fs::create_dir(&var).unwrap();
-        fill(&open(&var), open(&root).as_fd()).unwrap();
+        fill(open(&var), open(&root).as_fd()).unwrap();
         assert_eq!(std::fs::read_dir(&var).unwrap().count(), 0);
         std::fs::create_dir_all(root.join("var/lib")).unwrap();
-        fill(&open(&var), open(&root).as_fd()).unwrap();
+        fill(open(&var), open(&root).as_fd()).unwrap();
         assert!(var.join("lib").is_dir());
     }
 }

@@ -6,6 +6,7 @@
 //! Either way nothing is visible until [`swap`](super::swap).
 
 use super::clone::{self, private_tree};
+use super::detached::Detached;
 use super::material::{self, Material};
 use super::{Disk, Failure, Layers};
 use crate::clock::Instant;
@@ -36,7 +37,7 @@ pub fn assemble(
     disk: Disk<'_>,
     layers: &Layers,
     kernel: &mut Kernel,
-) -> Result<(OwnedFd, Plan)> {
+) -> Result<(Detached, Plan)> {
     let mut newer = None;
     loop {
         match attempt(plan, disk, layers, *kernel) {
@@ -52,7 +53,12 @@ pub fn assemble(
     }
 }
 
-fn attempt(plan: &Plan, disk: Disk<'_>, layers: &Layers, kernel: Kernel) -> Result<(OwnedFd, Plan), Failure> {
+fn attempt(
+    plan: &Plan,
+    disk: Disk<'_>,
+    layers: &Layers,
+    kernel: Kernel,
+) -> Result<(Detached, Plan), Failure> {
     let take = |step: &Step| {
         let start = Instant::now();
         let material = Material::take(step, disk, layers, kernel)?;
@@ -89,7 +95,7 @@ fn attempt(plan: &Plan, disk: Disk<'_>, layers: &Layers, kernel: Kernel) -> Resu
                 return Err(Failure::from(Error::found(Class::Mount, "clone the assembled root", found)));
             }
         }
-        Ok((tree, plan))
+        Ok((tree.into(), plan))
     });
     scratch.leave()?;
     joined
@@ -102,7 +108,7 @@ fn join(
     scratch: Option<&Scratch>,
     kernel: Kernel,
     mut take: impl FnMut(&Step) -> Result<Material, Failure>,
-) -> Result<(OwnedFd, Plan), Failure> {
+) -> Result<(Detached, Plan), Failure> {
     let mut build = |step: &Step, root: Option<BorrowedFd<'_>>| {
         let material = take(step)?;
         let start = Instant::now();
@@ -110,13 +116,15 @@ fn join(
         log::debug!("{}: {} made in {} us", step.place(), step.source_text(), start.elapsed().as_micros());
         Ok::<_, Failure>(built)
     };
-    let root = build(plan.steps.first().ok_or_else(nothing)?, None)?;
+    let mut root = build(plan.steps.first().ok_or_else(nothing)?, None)?;
     if let Some(scratch) = scratch {
         scratch.attach(root.as_fd())?;
     }
     let mut plan = plan.clone();
     if plan.unsettled {
-        let contents = Contents::read(root.as_fd(), disk.deployment.handle(), &plan.questions())?;
+        let mut open = Vec::new();
+        let contents = Contents::read(root.as_fd(), disk.deployment.handle(), &plan.questions(), &mut open)?;
+        root = open.into_iter().fold(root, Detached::with);
         plan = plan.settle(&contents)?;
     }
     // All pieces are made before any of them hides the directory that another one is made from.
@@ -126,50 +134,48 @@ fn join(
     for step in others {
         pieces.push((step, build(step, Some(root.as_fd()))?));
     }
-    for (step, piece) in pieces {
-        attach(root.as_fd(), piece, step, &plan.name, kernel)?;
+    for (step, piece) in &pieces {
+        attach(root.as_fd(), piece.as_fd(), step, &plan.name, kernel)?;
     }
     clone::make_private(&root).map_err(|errno| fail("make the new root private", errno))?;
     for step in in_place {
-        cover(root.as_fd(), step, disk, kernel)?;
+        let physical = pieces.iter().find(|(other, _)| other.at == b"sysroot").ok_or_else(nothing)?;
+        root.take(cover(physical.1.as_fd(), step, disk, kernel)?);
     }
+    pieces.into_iter().for_each(|(_, piece)| root.take(piece));
     Ok((root, plan))
 }
 
 fn attach(
     root: BorrowedFd<'_>,
-    piece: OwnedFd,
+    piece: BorrowedFd<'_>,
     step: &Step,
     name: &Name,
     kernel: Kernel,
 ) -> Result<(), Failure> {
     // A name in the root itself: nothing can lead elsewhere.
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(&piece, c"", root, &*step.at, flags).map_err(|errno| {
+    rustix::mount::move_mount(piece, c"", root, &*step.at, flags).map_err(|errno| {
         if lookup::kind_at(root, &step.at).is_ok_and(|kind| kind != Some(FileType::Directory)) {
             return plan::incomplete(name, &format!("{} of the deployment", step.place())).into();
         }
         not_attached(step, errno, kernel)
-    })?;
-    lookup::leave_open(piece);
-    Ok(())
+    })
 }
 
-/// Mounts what is there already once more, with the access of the step. It may be a link, which is followed below the new
-/// root's sysroot as it would be on the physical root.
-fn cover(root: BorrowedFd<'_>, step: &Step, disk: Disk<'_>, kernel: Kernel) -> Result<(), Failure> {
-    let place = material::open(root, &step.at, OFlags::empty(), step, disk)?;
+/// Mounts a directory of the physical root, which is in the new root by now, on itself, with the access of the step. It may
+/// be a link, which is followed below the physical root.
+fn cover(physical: BorrowedFd<'_>, step: &Step, disk: Disk<'_>, kernel: Kernel) -> Result<Detached, Failure> {
+    let place = material::open(physical, step.path_in_place(), OFlags::empty(), step, disk)?;
     let cover = || {
         let piece = clone::tree(&place)?;
         material::set_access(&piece, step)?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         rustix::mount::move_mount(&piece, c"", &place, c"", flags)?;
-        lookup::leave_open(piece);
-        Ok(())
+        Ok(piece)
     };
-    cover().map_err(|errno| not_attached(step, errno, kernel))?;
-    lookup::leave_open(place);
-    Ok(())
+    let piece = cover().map_err(|errno| not_attached(step, errno, kernel))?;
+    Ok(Detached::from(piece).with(place))
 }
 
 fn not_attached(step: &Step, errno: Errno, kernel: Kernel) -> Failure {

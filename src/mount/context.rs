@@ -1,11 +1,11 @@
 //! A file system that is about to be mounted: `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`.
 
+use super::detached::Detached;
 use crate::error::{Class, Error, Result, describe};
 use alloc::ffi::CString;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::ffi::CStr;
-use core::mem::ManuallyDrop;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -13,8 +13,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 /// The file system, and for errors what it is going to be.
 #[derive(Debug)]
 pub struct Context {
-    /// Left open: the process ends soon.
-    handle: ManuallyDrop<OwnedFd>,
+    handle: OwnedFd,
     what: String,
 }
 
@@ -25,7 +24,7 @@ impl Context {
     /// [`Class::Unsupported`] if the kernel has none of the type; [`Class::Mount`].
     pub fn open(kind: &CStr, what: String) -> Result<Context> {
         match rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
-            Ok(handle) => Ok(Context { handle: ManuallyDrop::new(handle), what }),
+            Ok(handle) => Ok(Context { handle, what }),
             Err(errno) => {
                 let operation = format!("mount {what}");
                 if errno != Errno::NODEV {
@@ -42,32 +41,33 @@ impl Context {
 
     /// Sets an option that is on or off.
     pub fn flag(&self, key: &CStr) -> rustix::io::Result<()> {
-        rustix::mount::fsconfig_set_flag(&*self.handle, key)
+        rustix::mount::fsconfig_set_flag(&self.handle, key)
     }
 
     /// Sets an option.
     pub fn string(&self, key: &CStr, value: &CStr) -> rustix::io::Result<()> {
-        rustix::mount::fsconfig_set_string(&*self.handle, key, value)
+        rustix::mount::fsconfig_set_string(&self.handle, key, value)
     }
 
     /// Sets an option to an open file.
     pub fn file(&self, key: &CStr, value: BorrowedFd<'_>) -> rustix::io::Result<()> {
-        rustix::mount::fsconfig_set_fd(&*self.handle, key, value)
+        rustix::mount::fsconfig_set_fd(&self.handle, key, value)
     }
 
     /// Reads the file system.
     pub fn create(&self) -> rustix::io::Result<()> {
-        rustix::mount::fsconfig_create(&*self.handle)
+        rustix::mount::fsconfig_create(&self.handle)
     }
 
     /// The mount: detached, private, with `relatime`.
     ///
     /// # Errors
     /// [`Class::Mount`]
-    pub fn mount(&self, readonly: bool) -> Result<OwnedFd> {
+    pub fn mount(self, readonly: bool) -> Result<Detached> {
         let mut attributes = MountAttrFlags::MOUNT_ATTR_RELATIME;
         attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, readonly);
-        self.mount_with(attributes)
+        let mount = self.mount_with(attributes)?;
+        Ok(Detached::from(mount).with(self.handle))
     }
 
     /// The mount: detached, and private, as every mount begins.
@@ -75,7 +75,7 @@ impl Context {
     /// # Errors
     /// [`Class::Mount`]
     pub fn mount_with(&self, attributes: MountAttrFlags) -> Result<OwnedFd> {
-        rustix::mount::fsmount(&*self.handle, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        rustix::mount::fsmount(&self.handle, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
             .map_err(|errno| self.error(errno))
     }
 
@@ -91,7 +91,7 @@ impl Context {
     fn messages(&self) -> String {
         let mut messages = Vec::new();
         let mut buffer = [0; 512];
-        while let Ok(count @ 1..) = rustix::io::read(&*self.handle, &mut buffer) {
+        while let Ok(count @ 1..) = rustix::io::read(&self.handle, &mut buffer) {
             messages.push(buffer[..count].trim_ascii().escape_ascii().to_string());
         }
         messages.join("; ")

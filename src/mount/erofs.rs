@@ -2,13 +2,13 @@
 
 use super::Failure;
 use super::context::Context;
+use super::detached::Detached;
 use crate::error::{Class, Error, describe};
 use crate::image::Image;
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
 use crate::syscall;
 use core::ffi::CStr;
-use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
 /// Mounts the image, detached: the very file that is open, which is the one that was verified.
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 /// # Errors
 /// [`Class::Unsupported`] if the kernel has no EROFS or, where that is needed, no loop devices;
 /// [`Class::Mount`].
-pub fn mount(image: &Image, kernel: Kernel) -> Result<OwnedFd, Failure> {
+pub fn mount(image: &Image, kernel: Kernel) -> Result<Detached, Failure> {
     // EROFS takes its source only by path (seen up to 6.18).
     let file = lookup::descriptor_path(image.handle());
     if kernel.has(Ability::FileBackedErofs) {
@@ -30,7 +30,7 @@ pub fn mount(image: &Image, kernel: Kernel) -> Result<OwnedFd, Failure> {
 }
 
 /// `device`: whether the source is one, and no file.
-fn from(source: &CStr, device: bool, image: &Image, kernel: Kernel) -> Result<OwnedFd, Failure> {
+fn from(source: &CStr, device: bool, image: &Image, kernel: Kernel) -> Result<Detached, Failure> {
     let context = Context::open(c"erofs", "the composefs image".into())?;
     let configure = || {
         context.string(c"source", source)?;

@@ -1,9 +1,10 @@
 //! What one mount of the plan is made from, taken from where the disk is mounted; and the mount.
 
 use super::clone;
+use super::detached::Detached;
 use super::overlay::{self, Overlay};
 use super::{Disk, Failure, Layers, erofs, memory};
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, Result, describe};
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
 use crate::plan::{self, Access, Layer, Source, Step};
@@ -17,13 +18,13 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub enum Material {
     /// The mount itself: a clone, and, but for the root, not private yet.
-    Mount(OwnedFd),
+    Mount(Detached),
     /// The image, the repository's objects, and the directory with a writable layer.
-    Image(OwnedFd, OwnedFd, Option<OwnedFd>),
+    Image(Detached, OwnedFd, Option<OwnedFd>),
     /// The directory with the upper layer. The lower is in the new root.
     Layer(OwnedFd),
     /// An empty tmpfs. What goes into it is in the new root.
-    Memory(OwnedFd),
+    Memory(Detached),
 }
 
 impl Material {
@@ -37,14 +38,15 @@ impl Material {
         Ok(match &step.source {
             // Others are going to be mounted in it.
             Source::Deployment("") => {
-                Material::Mount(clone::private_tree(deployment).map_err(|errno| clone_error(step, errno))?)
+                let clone = clone::private_tree(deployment).map_err(|errno| clone_error(step, errno))?;
+                Material::Mount(clone.into())
             }
             Source::Deployment(path) => {
                 let directory = open(deployment, path.as_bytes(), OFlags::NOFOLLOW, step, disk)?;
                 Material::Mount(cloned(directory, step)?)
             }
             Source::Physical(path) if path.is_empty() => {
-                Material::Mount(cloned_tree(disk.sysroot.handle(), step)?)
+                Material::Mount(cloned_tree(disk.sysroot.handle(), step)?.into())
             }
             Source::Physical(path) => {
                 let directory = open(disk.sysroot.handle(), path, OFlags::empty(), step, disk)?;
@@ -72,11 +74,13 @@ impl Material {
     /// Mounts that are going to be layers of an overlay.
     pub fn layers(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let (image, objects, writable) = match self {
-            Material::Image(image, objects, writable) => (Some(image), Some(objects), writable.as_ref()),
+            Material::Image(image, objects, writable) => {
+                (Some(image.as_fd()), Some(objects), writable.as_ref())
+            }
             Material::Layer(directory) => (None, None, Some(directory)),
             Material::Mount(_) | Material::Memory(_) => (None, None, None),
         };
-        [image, objects, writable].into_iter().flatten().map(AsFd::as_fd)
+        image.into_iter().chain([objects, writable].into_iter().flatten().map(AsFd::as_fd))
     }
 
     /// Makes the mount: detached, and private but for [`Material::Mount`]. `root`: the new root, which the root itself does not
@@ -90,7 +94,7 @@ impl Material {
         disk: Disk<'_>,
         root: Option<BorrowedFd<'_>>,
         kernel: Kernel,
-    ) -> Result<OwnedFd, Failure> {
+    ) -> Result<Detached, Failure> {
         let readonly = step.access == Access::ReadOnly;
         let in_root = |path: &str| match root {
             Some(root) => open(root, path.as_bytes(), OFlags::NOFOLLOW, step, disk),
@@ -112,10 +116,9 @@ impl Material {
                     readonly,
                     place: step.place(),
                 };
-                let mount = overlay::mount(&overlay, kernel)?;
-                lookup::leave_open(image);
-                lookup::leave_open(objects);
-                Ok(mount)
+                let mut mount = overlay::mount(&overlay, kernel)?;
+                mount.take(image);
+                Ok(mount.with(objects))
             }
             (Material::Layer(directory), Source::Covered(lower, layer)) => {
                 let lower = in_root(lower)?;
@@ -175,10 +178,8 @@ pub fn open(
         .map_err(|errno| unusable(step, disk, errno))
 }
 
-fn cloned(directory: OwnedFd, step: &Step) -> Result<OwnedFd> {
-    let clone = cloned_tree(directory.as_fd(), step)?;
-    lookup::leave_open(directory);
-    Ok(clone)
+fn cloned(directory: OwnedFd, step: &Step) -> Result<Detached> {
+    Ok(Detached::from(cloned_tree(directory.as_fd(), step)?).with(directory))
 }
 
 /// A clone with the write access of the step.
@@ -209,10 +210,18 @@ fn layer(directory: OwnedFd, step: &Step, kernel: Kernel) -> Result<OwnedFd> {
 
 /// The directory that a step is made from cannot be opened.
 fn unusable(step: &Step, disk: Disk<'_>, errno: Errno) -> Error {
-    if !lookup::means_missing(errno) {
-        let operation = format!("open {} for {}", step.source_text(), step.place());
-        return Error::errno(Class::Mount, operation, errno)
-            .hint("choose another boot entry, or check the file system");
+    let operation = || format!("open {} for {}", step.source_text(), step.place());
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => {}
+        Errno::XDEV | Errno::LOOP => {
+            let found = format!("it leads outside, or in circles: {}", describe(errno));
+            return Error::found(Class::Incomplete, operation(), found)
+                .hint("look where its links lead, or choose another boot entry");
+        }
+        _ => {
+            return Error::errno(Class::Mount, operation(), errno)
+                .hint("choose another boot entry, or check the file system");
+        }
     }
     let (path, of) = match &step.source {
         Source::Physical(path) => (&path[..], "physical root"),

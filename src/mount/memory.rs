@@ -1,12 +1,12 @@
 //! Memory as a file system: tmpfs.
 
 use super::context::{Context, c_string};
+use super::detached::Detached;
 use crate::config::Transient;
 use crate::error::{Class, Error, Result, describe};
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use core::ffi::CStr;
-use rustix::fd::OwnedFd;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 
@@ -14,7 +14,7 @@ use rustix::mount::{MoveMountFlags, UnmountFlags};
 ///
 /// # Errors
 /// [`Class::Unsupported`], [`Class::Mount`]
-pub fn mount(transient: &Transient, mode: &CStr, what: String) -> Result<OwnedFd> {
+pub fn mount(transient: &Transient, mode: &CStr, what: String) -> Result<Detached> {
     let context = Context::open(c"tmpfs", what)?;
     let configure = || {
         context.string(c"source", c"tmpfs")?;
@@ -39,7 +39,7 @@ impl Attached {
     ///
     /// # Errors
     /// [`Class::Mount`]
-    pub fn at(path: &str, mount: OwnedFd) -> Result<Attached> {
+    pub fn at(path: &str, mount: Detached) -> Result<Attached> {
         rustix::mount::move_mount(&mount, c"", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(|errno| Error::errno(Class::Mount, format!("mount a tmpfs on {path}"), errno))?;
         Ok(Attached { path: Some(path.to_owned()) })

@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::context::{Context, c_string};
+use super::detached::Detached;
 use crate::error::{Class, Error, describe};
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
@@ -37,7 +38,7 @@ pub struct Overlay<'a> {
 /// # Errors
 /// [`Class::Unsupported`] if the kernel has no overlayfs, or not what the image needs;
 /// [`Class::Mount`], with what the kernel says.
-pub fn mount(overlay: &Overlay<'_>, kernel: Kernel) -> Result<OwnedFd, Failure> {
+pub fn mount(overlay: &Overlay<'_>, kernel: Kernel) -> Result<Detached, Failure> {
     let context = Context::open(c"overlay", format!("an overlay for {}", overlay.place))?;
     let fail = |errno| context.error(errno);
     context.string(c"source", overlay.source).map_err(fail)?;

@@ -6,6 +6,7 @@
 //! should that fail, and for the next run should we be killed.
 
 use super::clone::private_tree;
+use super::detached::Detached;
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::kernel::{Ability, Kernel};
 use crate::lookup;
@@ -28,7 +29,7 @@ const REFUGE: &CStr = c"/run/ostree/.private/physical-root";
 /// # Errors
 /// [`Class::Mount`]: the physical root is mounted as before. [`Class::Undo`]: it is not, and
 /// [`recover`](super::recover()) can do something about it.
-pub fn swap(tree: &OwnedFd, root: MountId, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
+pub fn swap(tree: &Detached, root: MountId, sysroot: &Sysroot, kernel: Kernel) -> Result<()> {
     if kernel.has(Ability::Beneath) {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
             | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH
@@ -77,7 +78,7 @@ pub fn uncover(root: MountId, path: &[u8], mut laden: bool) -> Result<()> {
 }
 
 /// Takes the old mount off and puts the new one on.
-fn replace(tree: &OwnedFd, sysroot: &Sysroot) -> Result<()> {
+fn replace(tree: &Detached, sysroot: &Sysroot) -> Result<()> {
     let fail = |operation: &str, errno| Error::errno(Class::Mount, format!("{operation} {sysroot}"), errno);
     let place = Place::of(&sysroot.path).map_err(|errno| fail("open the directory of", errno))?;
     // Private: in the same peer group, it would lose its submounts together with the original.
@@ -124,7 +125,7 @@ impl Place<'_> {
     ///
     /// # Errors
     /// As `move_mount(2)`.
-    pub fn put(&self, tree: &OwnedFd) -> rustix::io::Result<()> {
+    pub fn put(&self, tree: impl AsFd) -> rustix::io::Result<()> {
         rustix::mount::move_mount(tree, c"", &self.parent, self.name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
     }
 }

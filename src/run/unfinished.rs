@@ -2,8 +2,8 @@
 //! run that comes to its end, good or bad, removes the file. One that is killed leaves it, and the
 //! next reads there what is to be finished or taken back.
 //!
-//! A line each: `at HEX` for the place of the physical root; `directory PATH`, `file PATH`, `link PATH TEXT`, `mount PATH`
-//! for what is made, `replaced PATH` for a file of an earlier boot; `shared PLACE` for a mount of the new root;
+//! A line each: `at HEX` for the place of the physical root; `directory PATH`, `file PATH`, `mount PATH` for
+//! what is made, `replaced PATH` for a file of an earlier boot; `shared PLACE` for a mount of the new root;
 //! `root MOUNT DEVICE INODE` for the new root, which is complete then; `back` when it is decided not to put it in place. The
 //! paths are our own and have no white space.
 
@@ -23,12 +23,10 @@ pub const PATH: &CStr = c"/run/ostree/.private/unfinished";
 /// Something made under `/run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Made {
-    /// A directory. It may have been there already: it goes only if it is empty.
+    /// A directory.
     Directory(CString),
-    /// A file.
+    /// A file or a symbolic link.
     File(CString),
-    /// A symbolic link, and its text. Nobody looks before whether there is one: with another text it is not ours.
-    Link(CString, String),
     /// A mount.
     Mount(CString),
     /// A file in place of another, which is kept.
@@ -102,19 +100,14 @@ impl Unfinished {
             };
             let (kind, rest) = line.split_once(' ').unwrap_or((line, ""));
             // Whatever the file says, nothing else is ours.
-            let ours = |path: &str| {
-                let ours = path.starts_with("/run/") && !path.split('/').any(|part| part == "..");
-                CString::new(path).ok().filter(|_| ours)
+            let path = || {
+                let ours = rest.starts_with("/run/") && !rest.split('/').any(|part| part == "..");
+                CString::new(rest).ok().filter(|_| ours)
             };
-            let path = || ours(rest);
             match kind {
                 "at" => unfinished.at = unhex(rest).unwrap_or_default(),
                 "directory" => unfinished.made.extend(path().map(Made::Directory)),
                 "file" => unfinished.made.extend(path().map(Made::File)),
-                "link" => {
-                    let (path, text) = rest.split_once(' ').unwrap_or_default();
-                    unfinished.made.extend(ours(path).map(|path| Made::Link(path, text.to_owned())));
-                }
                 "mount" => unfinished.made.extend(path().map(Made::Mount)),
                 "replaced" => unfinished.made.extend(path().map(Made::Replaced)),
                 "shared" => unfinished.shared.push(rest.to_owned()),
@@ -214,18 +207,13 @@ impl Notes {
 fn lines<'a>(making: impl IntoIterator<Item = &'a Made>) -> String {
     let mut text = String::new();
     for made in making {
-        let (kind, path, rest) = match made {
-            Made::Directory(path) => ("directory", path, None),
-            Made::File(path) => ("file", path, None),
-            Made::Link(path, text) => ("link", path, Some(text)),
-            Made::Mount(path) => ("mount", path, None),
-            Made::Replaced(path) => ("replaced", path, None),
+        let (kind, path) = match made {
+            Made::Directory(path) => ("directory", path),
+            Made::File(path) => ("file", path),
+            Made::Mount(path) => ("mount", path),
+            Made::Replaced(path) => ("replaced", path),
         };
-        text += &format!("{kind} {}", path.to_bytes().escape_ascii());
-        if let Some(rest) = rest {
-            text += &format!(" {rest}");
-        }
-        text.push('\n');
+        text += &format!("{kind} {}\n", path.to_bytes().escape_ascii());
     }
     text
 }
@@ -237,14 +225,13 @@ mod tests {
     #[test]
     fn a_line_that_was_cut_off_does_not_count() {
         let text =
-            b"at 2f6120620a\ndirectory /run/a\nfile /run/b\nlink /run/l t x\nmount /run/c\nreplaced /run/d\nshared var\n\
+            b"at 2f6120620a\ndirectory /run/a\nfile /run/b\nmount /run/c\nreplaced /run/d\nshared var\n\
                      root 1 2 3\nfile /run/e";
         let whole = Unfinished {
             at: "/a b\n".into(),
             made: vec![
                 Made::Directory(c"/run/a".into()),
                 Made::File(c"/run/b".into()),
-                Made::Link(c"/run/l".into(), "t x".into()),
                 Made::Mount(c"/run/c".into()),
                 Made::Replaced(c"/run/d".into()),
             ],

@@ -156,7 +156,16 @@ const TRAPS: &[Trap] = &[
             scene.config("[var]\nmount=true\n");
             scene.edits.push(Edit::Link(on_disk("ostree/deploy/debian/var"), "/outside/var".into()));
         },
-        ends: Refused(8, &["prepare debian ", "/ostree/deploy/debian/var of the physical root is missing"]),
+        ends: Refused(8, &["open the physical root's ostree/deploy/debian/var for /var", "it leads outside"]),
+    },
+    Trap {
+        name: "the stateroot's var climbs out",
+        set: |scene| {
+            scene.config("[sysroot]\nreadonly=true\n[var]\nmount=false\n");
+            // Below the new root's /sysroot there is one directory more to climb.
+            scene.edits.push(Edit::Link(on_disk("ostree/deploy/debian/var"), "../../../../usr".into()));
+        },
+        ends: Refused(8, &["for /sysroot/ostree/deploy/debian/var", "it leads outside"]),
     },
     Trap {
         name: "usr is a FIFO",

@@ -53,6 +53,12 @@ const REFUSALS: &[Refusal] = &[
         says: ["follow ostree=/ostree/boot.", "it is not a symbolic link"],
     },
     Refusal {
+        name: "the argument is a deployment",
+        wrong: |scene| scene.cmdline = format!("ostree=/{}", scene.names(0).1),
+        status: 7,
+        says: ["follow ostree=/ostree/deploy/", "it is not a symbolic link"],
+    },
+    Refusal {
         name: "the target is a FIFO",
         wrong: |scene| scene.edits.push(Edit::Fifo(scene.link.clone())),
         status: 7,
