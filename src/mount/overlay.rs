@@ -43,8 +43,12 @@ pub fn mount(overlay: &Overlay<'_>, kernel: Kernel) -> Result<Detached, Failure>
     let fail = |errno| context.error(errno);
     context.string(c"source", overlay.source).map_err(fail)?;
     if overlay.data.is_some() {
-        // Which switches on redirect_dir (fs/overlayfs/params.c, before Linux 6.5 super.c: "Automatically enable").
         context.string(c"metacopy", c"on").map_err(fail)?;
+        // It switches on redirect_dir by itself (ovl_fs_params_verify in fs/overlayfs/params.c). Linux 6.1 does so too, but
+        // does not tell in the table of mounts.
+        if !kernel.has(Ability::AppendedLayers) {
+            context.string(c"redirect_dir", c"on").map_err(fail)?;
+        }
     }
     if overlay.verity {
         context.string(c"verity", c"require").map_err(|errno| no_verity(overlay, errno))?;
