@@ -2,7 +2,7 @@
 //! it was verified, so plans ask questions, and these are the answers.
 
 use crate::error::{Class, Error, Result};
-use crate::generator::{Etc, Generator, or_log};
+use crate::generator::{self, Etc, Generator, or_log};
 use crate::lookup;
 use alloc::vec::Vec;
 use rustix::fd::{BorrowedFd, OwnedFd};
@@ -17,6 +17,8 @@ pub struct Questions {
     pub conditions: Vec<Condition>,
     /// `/etc` is going to be transient: the new system sees what is in `usr/etc`.
     pub transient_etc: bool,
+    /// The generator, if there is one, finds something to do.
+    pub generator_acts: bool,
 }
 
 /// A question about the contents of the new root.
@@ -54,7 +56,7 @@ impl Condition {
                 *fstab_var || (generator.runs && *generator_finds_stateroot)
             }
             Condition::NobodyElseMountsBoot { generator_finds_target } => {
-                *fstab_boot || (generator.mounts_boot && *generator_finds_target)
+                *fstab_boot || (generator.recent && *generator_finds_target)
             }
         }
     }
@@ -67,6 +69,8 @@ pub struct Contents {
     pub directories: Vec<&'static str>,
     /// What the new system mounts by itself.
     pub generator: Generator,
+    /// Its init is systemd, as far as that was to be found out.
+    pub systemd_is_init: bool,
     /// `/etc/fstab` mounts `/var`.
     pub fstab_var: bool,
     /// `/etc/fstab` mounts `/boot`.
@@ -95,9 +99,6 @@ impl Contents {
         for path in &questions.directories {
             contents.look_for(root, path)?;
         }
-        if questions.conditions.is_empty() {
-            return Ok(contents);
-        }
         let (of, path) = if questions.transient_etc { (root, "usr/etc") } else { (deployment, "etc") };
         let etc = Etc { of, path };
         let fstab = or_log(b"etc/fstab", etc.read("fstab")).flatten().unwrap_or_default();
@@ -106,6 +107,10 @@ impl Contents {
         let boot = |condition: &Condition| matches!(condition, Condition::NobodyElseMountsBoot { .. });
         let boot = questions.conditions.iter().any(boot) && !contents.fstab_boot;
         contents.generator = Generator::of(root, &etc, boot, open);
+        let Generator { systemd, .. } = contents.generator;
+        contents.systemd_is_init = systemd
+            && !contents.generator.keeps_mounts(questions.generator_acts)
+            && generator::is_init(root, open);
         for condition in &questions.conditions {
             if !condition.is_mounted_later(&contents) {
                 contents.look_for(root, condition.directory())?;

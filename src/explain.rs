@@ -65,6 +65,8 @@ struct Row {
     same_kernel: Option<bool>,
     /// It is what was asked for.
     asked: bool,
+    /// How its boots failed, if they did.
+    assessment: Option<String>,
     verdict: Verdict,
 }
 
@@ -159,6 +161,7 @@ impl Explanation {
             },
             name: listed.name,
             version: listed.version,
+            assessment: listed.assessment,
             link: listed.link,
         };
         self.deployments = survey.deployments.into_iter().map(row).collect();

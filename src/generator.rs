@@ -1,8 +1,8 @@
 //! What the new system's own generator mounts after the switch to the new root: `/var`, `/boot`.
 //!
 //! systemd runs the deployment's `ostree-system-generator`, which makes a `var.mount` (every
-//! version, unless `/etc/fstab` has a `/var`) and a `boot.mount` (libostree 2026, found by trying:
-//! trixie's 2025.2 makes none). Nothing on the disk says which version it is, but the code lives in
+//! version, unless `/etc/fstab` has a `/var`) and, since libostree 2026.1 (commit a88e66ea), a `boot.mount` and what keeps
+//! mounts over a soft-reboot. Nothing on the disk says which version it is, but the code lives in
 //! `libostree-1.so.1`, and a library that makes `boot.mount` contains the name of the link that
 //! pulls it in.
 
@@ -14,6 +14,9 @@ use rustix::io::Errno;
 
 /// The generator, where systemd looks for it.
 const GENERATOR: &[u8] = b"usr/lib/systemd/system-generators/ostree-system-generator";
+
+/// A link to it, where it is what the initramfs starts: it may be installed where another is init.
+const INIT: &[u8] = b"usr/sbin/init";
 
 /// The administrator's place for generators, in `/etc`: one of this name replaces or masks the other.
 const OVERRIDE: &str = "systemd/system-generators/ostree-system-generator";
@@ -57,13 +60,20 @@ impl Etc<'_> {
 /// What the new system mounts by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Generator {
-    /// It has systemd and an `ostree-system-generator`.
+    /// It has systemd.
+    pub systemd: bool,
+    /// And an `ostree-system-generator`.
     pub runs: bool,
-    /// That generator makes a `boot.mount`.
-    pub mounts_boot: bool,
+    /// That generator is known to make a `boot.mount`, and what keeps mounts over a soft-reboot.
+    pub recent: bool,
 }
 
 impl Generator {
+    /// Whether it keeps mounts over a soft-reboot; `acts`: it finds something to do.
+    pub fn keeps_mounts(&self, acts: bool) -> bool {
+        self.recent && acts
+    }
+
     /// Looks into the root of the new system and what will be its `/etc`; `boot`: also who mounts
     /// `/boot`. What cannot be read is taken as not there.
     ///
@@ -75,11 +85,20 @@ impl Generator {
             open.extend(found);
             is_there
         };
-        let runs = is_there(GENERATOR, lookup::find_beneath(root, GENERATOR))
-            && is_there(SYSTEMD, lookup::find_beneath(root, SYSTEMD))
+        let systemd = is_there(SYSTEMD, lookup::find_beneath(root, SYSTEMD));
+        let runs = systemd
+            && is_there(GENERATOR, lookup::find_beneath(root, GENERATOR))
             && !is_there(OVERRIDE.as_bytes(), etc.find(OVERRIDE));
-        Generator { runs, mounts_boot: boot && runs && makes_boot_mount(root, open) }
+        Generator { systemd, runs, recent: boot && runs && makes_boot_mount(root, open) }
     }
+}
+
+/// Whether init is systemd.
+pub fn is_init(root: BorrowedFd<'_>, open: &mut Vec<OwnedFd>) -> bool {
+    let Some(init) = or_log(INIT, lookup::find_beneath(root, INIT)).flatten() else { return false };
+    let target = rustix::fs::readlinkat(&init, c"", Vec::new());
+    open.push(init);
+    target.is_ok_and(|target| target.to_bytes().ends_with(b"/systemd"))
 }
 
 fn makes_boot_mount(root: BorrowedFd<'_>, open: &mut Vec<OwnedFd>) -> bool {

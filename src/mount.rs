@@ -81,6 +81,7 @@ fn put_in_place(
     let (tree, plan) = assemble::assemble(plan, disk, layers, kernel)?;
     let root = MountId::of(&tree);
     let root = root.map_err(|errno| Error::errno(Class::Mount, "inspect the new root", errno))?;
+    files.keep_mounts(&plan.traces.kept)?;
     files.write_booted(&plan.booted.serialise(layers.transient_etc()), root, plan.shared())?;
     let start = Instant::now();
     swap::swap(&tree, root, disk.sysroot, *kernel)?;

@@ -1,5 +1,6 @@
 //! Policy: which mounts make the new root, and why. No system call happens here.
 
+pub mod kept;
 pub mod print;
 
 use crate::booted::Booted;
@@ -10,6 +11,7 @@ use crate::error::{Class, Error, Result};
 use crate::name::Name;
 use alloc::string::String;
 use alloc::vec::Vec;
+use kept::Kept;
 
 /// The mounts that make the new root, in order, and what is announced of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Plan {
     pub warnings: Vec<&'static str>,
     /// The contents of the new root have not been looked at yet.
     pub unsettled: bool,
+    /// The new system's generator, if there is one, finds something to do.
+    generator_acts: bool,
 }
 
 /// What is left under `/run`, besides `/run/ostree-booted`.
@@ -41,6 +45,8 @@ pub struct Traces {
     /// Why this deployment is booted and not the one of the boot entry, for
     /// `/run/ostree/prepare-root.json`.
     pub instead: Option<String>,
+    /// What keeps our mounts over a soft-reboot, where nobody else is known to. That is known when the plan is settled.
+    pub kept: Vec<Kept>,
 }
 
 /// One mount.
@@ -138,6 +144,9 @@ impl Plan {
     pub fn settle(mut self, contents: &Contents) -> Result<Plan> {
         self.steps.retain_mut(|step| step.only_if.take().is_none_or(|condition| condition.holds(contents)));
         self.unsettled = false;
+        if contents.systemd_is_init && !contents.generator.keeps_mounts(self.generator_acts) {
+            self.traces.kept = kept::kept(&self.steps);
+        }
         let missing: Vec<_> =
             self.directories().into_iter().filter(|directory| !contents.has(directory)).collect();
         if !missing.is_empty() {
@@ -179,6 +188,7 @@ impl Plan {
             directories: self.directories(),
             conditions: self.steps.iter().filter_map(|step| step.only_if).collect(),
             transient_etc: self.transient(b"etc").is_some(),
+            generator_acts: self.generator_acts,
         }
     }
 }
@@ -247,9 +257,12 @@ pub fn plan(config: &Config, facts: &Facts, image: bool) -> Result<Plan> {
             volatile_root: facts.backing_device.filter(|_| image && config.volatile_root),
             remount_fs_dropin: image && config.remount_fs_dropin,
             instead: None,
+            kept: Vec::new(),
         },
         warnings,
         unsettled: true,
+        // It reads the command line itself, and the marker silences it.
+        generator_acts: config.generator.target && !facts.mount_var_marker,
     })
 }
 

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::error::{Class, Error, Result, describe, printable};
 use crate::lookup;
 use crate::plan::Traces;
+use crate::plan::kept::Kept;
 use crate::syscall;
 use alloc::borrow::ToOwned;
 use alloc::ffi::CString;
@@ -30,6 +31,10 @@ const IMAGE_MOUNT_POINT: &CStr = c"/run/ostree/.private/cfsroot-lower";
 const BOOTED_PARTIAL: &CStr = c"/run/.ostree-booted.partial";
 /// systemd takes the device of an overlay root from this link (`blockdev_get_root()`).
 const VOLATILE_ROOT: &CStr = c"/run/systemd/volatile-root";
+const SYSTEMD: &CStr = c"/run/systemd";
+/// Units of the administrator's, until reboot.
+const SYSTEM: &CStr = c"/run/systemd/system";
+const REMOUNT_FS_DROPINS: &CStr = c"/run/systemd/system/systemd-remount-fs.service.d";
 /// A line for `/` in `/etc/fstab` describes the disk, not the overlay that `/` is then, which refuses
 /// the options: the unit fails, and the system counts as degraded
 /// (<https://github.com/ostreedev/ostree/issues/3193>). What else the unit does, such as `/proc`
@@ -98,7 +103,7 @@ impl RunFiles {
         let is_first = files.make_directory(OSTREE, 0o755)?;
         files.make_directory(PRIVATE, 0)?;
         files.is_first = is_first;
-        let missing = Trace::missing(traces, is_first)?;
+        let missing = Missing::of(traces, is_first)?;
         let traced: Vec<Made> = missing.iter().map(Trace::made).collect();
         files.noted = true;
         let notes = Notes::begin(sysroot, files.made.iter().chain(&traced));
@@ -190,6 +195,20 @@ impl RunFiles {
         Ok(())
     }
 
+    /// Leaves what keeps mounts over a soft-reboot.
+    ///
+    /// # Errors
+    /// [`Class::Run`]
+    pub fn keep_mounts(&mut self, kept: &[Kept]) -> Result<()> {
+        if kept.is_empty() {
+            return Ok(());
+        }
+        let missing = Missing::of_kept(kept)?;
+        let made: Vec<Made> = missing.iter().map(Trace::made).collect();
+        self.note(&made)?;
+        missing.into_iter().try_for_each(|trace| self.leave(trace))
+    }
+
     /// Notes that something is going to be mounted there. Taking it off is the mounter's business.
     ///
     /// # Errors
@@ -235,8 +254,8 @@ impl RunFiles {
     fn replace(&mut self, made: Made, path: &CStr) -> Result<()> {
         self.made.push(made);
         // Left by a run that could not remove it.
-        let _ = rustix::fs::unlink(kept(path).as_c_str());
-        rustix::fs::link(path, kept(path).as_c_str()).map_err(|errno| fail("keep", path, errno))
+        let _ = rustix::fs::unlink(saved(path).as_c_str());
+        rustix::fs::link(path, saved(path).as_c_str()).map_err(|errno| fail("keep", path, errno))
     }
 
     fn leave(&mut self, trace: Trace) -> Result<()> {
@@ -276,9 +295,9 @@ impl RunFiles {
     pub fn keep(mut self) {
         for made in core::mem::take(&mut self.made) {
             if let Made::Replaced(path) = made
-                && let Err(errno) = rustix::fs::unlink(kept(&path).as_c_str())
+                && let Err(errno) = rustix::fs::unlink(saved(&path).as_c_str())
             {
-                log::warn!("remove {}: {}", printable(kept(&path).to_bytes()), describe(errno));
+                log::warn!("remove {}: {}", printable(saved(&path).to_bytes()), describe(errno));
             }
         }
         self.forget_notes();
@@ -327,8 +346,8 @@ impl Drop for RunFiles {
                 // If it was not replaced yet, both are the same file, and renaming does nothing.
                 Made::Replaced(path) => (
                     path,
-                    rustix::fs::rename(kept(path).as_c_str(), path.as_c_str())
-                        .and_then(|()| rustix::fs::unlink(kept(path).as_c_str())),
+                    rustix::fs::rename(saved(path).as_c_str(), path.as_c_str())
+                        .and_then(|()| rustix::fs::unlink(saved(path).as_c_str())),
                 ),
                 Made::Mount(_) => continue,
             };
@@ -364,39 +383,62 @@ enum What {
     File(Vec<u8>),
 }
 
-impl Trace {
-    /// Those that are not there yet; what is there is somebody else's. `is_first`: no run has left anything.
-    fn missing(traces: &Traces, is_first: bool) -> Result<Vec<Trace>> {
-        let mut missing = Vec::new();
-        // `above`: its directory is missing, so that nobody has to look.
-        let mut leave = |above: bool, path: &'static CStr, what: What| {
-            let is_missing = above || !exists(path)?;
-            if is_missing {
-                missing.push(Trace { path, what });
-            }
-            Ok(is_missing)
-        };
+/// Those that are not there yet; what is there is somebody else's.
+#[derive(Default)]
+struct Missing(Vec<Trace>);
+
+impl Missing {
+    const DIRECTORY: What = What::Directory(0o755);
+
+    /// `is_first`: no run has left anything.
+    fn of(traces: &Traces, is_first: bool) -> Result<Vec<Trace>> {
+        let mut missing = Missing::default();
         if traces.image_mount_point {
-            leave(is_first, IMAGE_MOUNT_POINT, What::Directory(0o700))?;
+            missing.look_for(is_first, IMAGE_MOUNT_POINT, What::Directory(0o700))?;
         }
         if traces.volatile_root.is_none() && !traces.remount_fs_dropin {
-            return Ok(missing);
+            return Ok(missing.0);
         }
-        let directory = || What::Directory(0o755);
-        let systemd = leave(false, c"/run/systemd", directory())?;
+        let systemd = missing.look_for(false, SYSTEMD, Missing::DIRECTORY)?;
         if let Some(device) = traces.volatile_root {
             // In this form, since systemd does not follow it: it reads the numbers.
             let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-            leave(systemd, VOLATILE_ROOT, What::Link(format!("/dev/block/{major}:{minor}")))?;
+            missing.look_for(systemd, VOLATILE_ROOT, What::Link(format!("/dev/block/{major}:{minor}")))?;
         }
         if traces.remount_fs_dropin {
-            let system = leave(systemd, c"/run/systemd/system", directory())?;
-            let dropins = leave(system, c"/run/systemd/system/systemd-remount-fs.service.d", directory())?;
-            leave(dropins, REMOUNT_FS_DROPIN, What::File(REMOUNT_FS_DROPIN_TEXT.to_vec()))?;
+            let system = missing.look_for(systemd, SYSTEM, Missing::DIRECTORY)?;
+            let dropins = missing.look_for(system, REMOUNT_FS_DROPINS, Missing::DIRECTORY)?;
+            let text = What::File(REMOUNT_FS_DROPIN_TEXT.to_vec());
+            missing.look_for(dropins, REMOUNT_FS_DROPIN, text)?;
         }
-        Ok(missing)
+        Ok(missing.0)
     }
 
+    fn of_kept(kept: &[Kept]) -> Result<Vec<Trace>> {
+        let mut missing = Missing::default();
+        let systemd = missing.look_for(false, SYSTEMD, Missing::DIRECTORY)?;
+        let system = missing.look_for(systemd, SYSTEM, Missing::DIRECTORY)?;
+        for Kept { directory, path, text } in kept {
+            let above = match directory {
+                Some(directory) => missing.look_for(system, directory, Missing::DIRECTORY)?,
+                None => system,
+            };
+            missing.look_for(above, path, What::File(text.clone().into_bytes()))?;
+        }
+        Ok(missing.0)
+    }
+
+    /// Whether it is missing. `above`: its directory is, so that nobody has to look.
+    fn look_for(&mut self, above: bool, path: &'static CStr, what: What) -> Result<bool> {
+        let is_missing = above || !exists(path)?;
+        if is_missing {
+            self.0.push(Trace { path, what });
+        }
+        Ok(is_missing)
+    }
+}
+
+impl Trace {
     fn made(&self) -> Made {
         match self.what {
             What::Directory(_) => Made::Directory(self.path.into()),
@@ -422,7 +464,7 @@ fn c_string(path: &str) -> CString {
 }
 
 /// Where a file is kept that ours replaces.
-fn kept(path: &CStr) -> CString {
+fn saved(path: &CStr) -> CString {
     let name = path.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     c_string(&format!("/run/ostree/.private/previous.{}", name.escape_ascii()))
 }

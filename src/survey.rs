@@ -6,9 +6,10 @@
 use crate::boot_link::{BootLink, VERSIONS};
 use crate::commit::Commit;
 use crate::error::printable;
-use crate::lookup;
+use crate::lookup::{self, RegularFile};
 use crate::name::Name;
 use crate::sysroot::Sysroot;
+use alloc::ffi::CString;
 use alloc::string::String;
 use alloc::vec::Vec;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -26,6 +27,9 @@ const COMMIT: usize = 4 << 20;
 
 /// The most bytes of a boot entry.
 const ENTRY: usize = 64 << 10;
+
+/// The most bytes of what is known of failed boots.
+const ASSESSMENT: usize = 4 << 10;
 
 /// The most characters of a version that are shown.
 const VERSION: usize = 64;
@@ -53,6 +57,8 @@ pub struct Listed {
     pub link: Option<BootLink>,
     /// The version its commit has.
     pub version: Option<String>,
+    /// How its boots failed, if they did.
+    pub assessment: Option<String>,
     /// The position in the boot menu, from the last.
     entry: Option<u64>,
     /// When its commit was made: seconds since 1970.
@@ -125,7 +131,8 @@ impl Survey {
                 let (version, time) = describe(sysroot, &name).unwrap_or_default();
                 let link = self.links.iter().find(|listing| listing.name.as_ref() == Some(&name));
                 let link = link.map(|listing| listing.link.clone());
-                self.deployments.push(Listed { name, link, version, entry: None, time });
+                let assessment = assessment(sysroot, &name);
+                self.deployments.push(Listed { name, link, version, assessment, entry: None, time });
             }
         }
     }
@@ -197,6 +204,23 @@ pub fn describe(sysroot: &Sysroot, name: &Name) -> Option<(Option<String>, u64)>
     let commit = Commit::parse(&bytes)?;
     let shown = |version: &str| printable(version.as_bytes()).chars().take(VERSION).collect();
     Some((commit.version().map(shown), commit.time()))
+}
+
+/// Where `prepare-root-assess-failed.service` writes down how boots of a deployment failed, below `/var`: a file
+/// `STATEROOT/DEPLOYMENT`, of which the first line is for people.
+const ASSESSMENTS: &[u8] = b"lib/prepare-root/assess";
+
+/// How boots of a deployment failed: that is in the stateroot's `var`, or in `/var` if that is a file system of its own.
+fn assessment(sysroot: &Sysroot, name: &Name) -> Option<String> {
+    let file = [ASSESSMENTS, &name.stateroot, &name.directory].join(&b'/');
+    let on_disk = [&name.var_path()[..], &file].join(&b'/');
+    let text = lookup::read_beneath(sysroot.handle(), &on_disk, ASSESSMENT).ok().flatten().or_else(|| {
+        let path = CString::new([b"/var/", &file[..]].concat()).ok()?;
+        let file = RegularFile::of(lookup::open(&path).ok()?).ok()?;
+        file.contents(ASSESSMENT).ok()
+    })?;
+    let line = text.split(|&byte| byte == b'\n').next()?;
+    Some(printable(line)).filter(|line| !line.is_empty())
 }
 
 /// The `version` of a boot entry of OSTree's, and its `ostree=`.

@@ -4,6 +4,7 @@ use super::{Asked, Explanation, Row, Verdict};
 use crate::choice::short;
 use crate::error::printable;
 use crate::json::{array, bytes, object, optional, string};
+use crate::name::Name;
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -14,7 +15,7 @@ const WIDTH: usize = 80;
 /// The most settings that are shown: a screen has 24 lines.
 const SETTINGS: usize = 4;
 
-/// The most deployments.
+/// The most deployments, and what is said of failed boots.
 const ROWS: usize = 5;
 
 /// The most lines that what would be refused, or what to do, takes.
@@ -63,6 +64,7 @@ impl Explanation {
             cut(&format!("  {source} on {place}: {}, {}", printable(&root.kind), printable(&root.options)))
         }));
         lines.extend(self.table());
+        lines.extend(self.assessed().map(|(name, assessment)| cut(&format!("  {name}: {assessment}"))));
         lines.push(cut(&self.boot_links()));
         lines
     }
@@ -86,7 +88,17 @@ impl Explanation {
         let line = |[a, b, c, d, e]: &[String; 5]| {
             cut(&format!("  {a:index$}  {b:name$}  {c:version$}  {d:kernel$}  {e}"))
         };
-        rows.iter().map(line).chain(left_out(self.deployments.len(), ROWS)).collect()
+        rows.iter().map(line).chain(left_out(self.deployments.len(), self.room())).collect()
+    }
+
+    /// The first deployment whose boots failed, and how: one has no more than a line on the screen.
+    fn assessed(&self) -> Option<(&Name, &str)> {
+        self.deployments.iter().find_map(|row| Some((&row.name, row.assessment.as_deref()?)))
+    }
+
+    /// The most deployments on the screen.
+    fn room(&self) -> usize {
+        ROWS - usize::from(self.assessed().is_some())
     }
 
     /// The first deployments, and among them the one that was asked for and the one that is advised.
@@ -96,15 +108,15 @@ impl Explanation {
             self.advice.as_ref().is_some_and(|advice| advice.words.contains(&name))
         };
         let all = || self.deployments.iter().enumerate();
-        let wanted = all().filter(|(_, row)| row.asked || advised(row)).take(ROWS).count();
-        let mut others = ROWS - wanted;
+        let wanted = all().filter(|(_, row)| row.asked || advised(row)).take(self.room()).count();
+        let mut others = self.room() - wanted;
         let shown = all().filter(|(_, row)| {
             let wanted = row.asked || advised(row);
             let fits = !wanted && others > 0;
             others -= usize::from(fits);
             wanted || fits
         });
-        shown.take(ROWS).collect()
+        shown.take(self.room()).collect()
     }
 
     fn boot_links(&self) -> String {
@@ -181,6 +193,7 @@ fn json_row((index, row): (usize, &Row)) -> String {
         ("boot-link", optional(link.as_deref())),
         ("same-kernel", row.same_kernel.map_or("null".into(), |same| same.to_string())),
         ("asked-for", row.asked.to_string()),
+        ("assessment", optional(row.assessment.as_deref())),
         ("usable", usable.into()),
         ("problem", optional(problem.as_deref())),
     ])

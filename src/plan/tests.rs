@@ -27,18 +27,19 @@ fn facts() -> Facts {
 fn forky() -> Contents {
     Contents {
         directories: vec!["usr", "etc", "sysroot", "var", "boot", "usr/etc"],
-        generator: Generator { runs: true, mounts_boot: true },
+        generator: Generator { systemd: true, runs: true, recent: true },
+        systemd_is_init: true,
         ..Contents::default()
     }
 }
 
 /// With the generator of libostree 2025.
 fn trixie() -> Contents {
-    Contents { generator: Generator { runs: true, mounts_boot: false }, ..forky() }
+    Contents { generator: Generator { systemd: true, runs: true, recent: false }, ..forky() }
 }
 
 fn no_generator() -> Contents {
-    Contents { generator: Generator::default(), ..forky() }
+    Contents { generator: Generator { systemd: true, ..Generator::default() }, ..forky() }
 }
 
 fn without(directory: &str, mut contents: Contents) -> Contents {
@@ -138,13 +139,58 @@ fn what_is_left_in_run() {
         image_mount_point: true,
         volatile_root: Some(0x801),
         remount_fs_dropin: true,
-        instead: None,
+        ..Traces::default()
     };
     assert_eq!(traces(yes, true), expected);
     let off = format!("{yes}[systemd]\nvolatile-root=0\nremount-fs-dropin=0\n");
     let only = Traces { image_mount_point: true, ..Traces::default() };
     assert_eq!(traces(&off, true), only);
     assert_eq!(traces("[composefs]\nenabled=maybe\n", false), only);
+}
+
+/// What is left for a soft-reboot: the names of the files.
+fn kept(file: &str, facts: &Facts, contents: &Contents) -> String {
+    let plan = plan(&config(file), facts, false).unwrap().settle(contents).unwrap();
+    let names = plan.traces.kept.iter().map(|kept| {
+        let path = kept.path.to_str().unwrap().strip_prefix("/run/systemd/system/").unwrap();
+        path.split('/').next().unwrap()
+    });
+    names.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn mounts_are_kept_over_a_soft_reboot_where_the_generator_does_not() {
+    assert_eq!(kept("", &facts(), &forky()), "");
+    assert_eq!(kept("", &facts(), &trixie()), "sysroot.mount.d boot.mount");
+    assert_eq!(kept("[boot]\nmount=false\n", &facts(), &trixie()), "sysroot.mount.d");
+    assert_eq!(kept("", &facts(), &no_generator()), "sysroot.mount.d var.mount boot.mount");
+    // Nobody but systemd takes mounts off.
+    assert_eq!(kept("", &facts(), &Contents { systemd_is_init: false, ..trixie() }), "");
+    let marked = Facts { mount_var_marker: true, ..facts() };
+    assert_eq!(kept("", &marked, &forky()), "sysroot.mount.d var.mount boot.mount");
+}
+
+#[test]
+fn units_mount_what_was_mounted() {
+    let var = |file: &str| {
+        let plan = plan(&config(file), &facts(), false).unwrap().settle(&no_generator()).unwrap();
+        let mut kept = plan.traces.kept.into_iter();
+        let unit = kept.find(|kept| kept.path == c"/run/systemd/system/var.mount").unwrap();
+        unit.text.split_once("[Mount]\n").unwrap().1.to_owned()
+    };
+    let bind = "What=/sysroot/ostree/deploy/debian/var\nWhere=/var\nOptions=bind,rw,slave,shared\n";
+    assert_eq!(var(""), bind);
+    let memory = "What=tmpfs\nWhere=/var\nOptions=mode=0755\nType=tmpfs\n";
+    assert_eq!(var("[var]\ntransient=true\n"), memory);
+}
+
+#[test]
+fn nothing_on_the_disk_can_write_a_unit() {
+    for stateroot in ["a b", "a\nExecStart=b", "a%h", "a\\x20", "a\"", "\u{e9}"] {
+        let name = Name { stateroot: stateroot.into(), ..facts().name };
+        let facts = Facts { name, ..facts() };
+        assert_eq!(kept("", &facts, &no_generator()), "sysroot.mount.d boot.mount", "{stateroot}");
+    }
 }
 
 #[test]
@@ -198,7 +244,7 @@ fn what_only_the_image_knows_stays_open() {
     let var = Condition::NobodyElseMountsVar { generator_finds_stateroot: true };
     let conditions = vec![var, Condition::NobodyElseMountsBoot { generator_finds_target: true }];
     let directories = vec!["etc"];
-    let questions = Questions { directories, conditions, transient_etc: false };
+    let questions = Questions { directories, conditions, transient_etc: false, generator_acts: true };
     assert_eq!((plan.unsettled, plan.questions()), (true, questions));
     let settled = plan.settle(&forky()).unwrap();
     assert!(!settled.unsettled && settled.questions().conditions.is_empty());

@@ -21,7 +21,7 @@ const TWO: Kind = Kind { deployments: 2, ..Kind::PLAIN };
 type Check = fn() -> Result<()>;
 
 pub fn explanation() -> Vec<Trial> {
-    let checks: [(&str, Check); 11] = [
+    let checks: [(&str, Check); 12] = [
         ("fits on a screen with two deployments", || fits(&[])),
         ("fits on a screen with twenty deployments", || fits(&twenty()?)),
         ("with --json has the documented members", members),
@@ -30,6 +30,7 @@ pub fn explanation() -> Vec<Trial> {
         ("shows no name as it is", hostile_names),
         ("is not hidden by a long version", long_version),
         ("shows what was asked for among twenty", asked_among_twenty),
+        ("says whose boots failed", failed_boots),
         ("without a deployment", no_deployment),
         ("with a malformed configuration", malformed_configuration),
         ("without /proc", no_proc),
@@ -96,6 +97,13 @@ fn fits(edits: &[Edit]) -> Result<()> {
             scenes.push(scene);
         }
     }
+    let mut assessed = Scene::on(TWO)?;
+    assessed.edits.extend_from_slice(edits);
+    assessed.edits.push(assessment(&assessed, &"failed ".repeat(100))?);
+    assessed.config(&long);
+    assessed.cmdline += &format!(" {wide}");
+    assessed.remove("usr");
+    scenes.push(assessed);
     let mut nothing = Scene::on(TWO)?;
     nothing.edits.extend_from_slice(edits);
     nothing.cmdline = "quiet".into();
@@ -144,6 +152,7 @@ fn members() -> Result<()> {
         "boot-link",
         "same-kernel",
         "asked-for",
+        "assessment",
         "usable",
         "problem",
     ];
@@ -276,6 +285,33 @@ fn asked_among_twenty() -> Result<()> {
     exited(&ran, 8)?;
     let asked = ran.stdout.lines().any(|line| line.contains("* ") && line.contains(" no: /usr of the dep"));
     same("is it shown", &[true], &[asked]).map_err(|error| format!("{error}{}", ran.stdout))
+}
+
+/// Where `prepare-root-assess-failed.service` writes down how boots of the scene's second deployment failed.
+fn assessment(scene: &Scene, text: &str) -> Result<Edit> {
+    let (_, deployment) = scene.names(1);
+    let name = deployment.rsplit_once('/').context("find the name of the deployment")?.1;
+    let path = format!("{SYSROOT}/ostree/deploy/debian/var/lib/prepare-root/assess/debian/{name}");
+    Ok(Edit::File(path, text.into()))
+}
+
+fn failed_boots() -> Result<()> {
+    let mut scene = Scene::on(TWO)?;
+    scene.edits.push(assessment(&scene, "3 of 3 boots failed: \x1b[2J\u{202e}.service\nWhat to do:\n")?);
+    let ran = explained(&scene, false)?;
+    exited(&ran, 0)?;
+    fit(&ran.stdout)?;
+    let said: Vec<_> = ran.stdout.lines().filter(|line| line.contains("boots failed")).collect();
+    same("lines about it", &[1], &[said.len()])?;
+    let text = r"0: 3 of 3 boots failed: \x1b[2J\xe2\x80\xae.service";
+    same("the whole first line", &[true], &[said[0].starts_with("  debian ") && said[0].ends_with(text)])
+        .map_err(|error| format!("{error}{}", ran.stdout))?;
+    same("advice", &[false], &[ran.stdout.contains("What to do")])?;
+    let json = parsed(&explained(&scene, true)?)?;
+    let rows = json["deployments"].as_array().context("find the deployments")?;
+    let told: Vec<_> = rows.iter().map(|row| row["assessment"].is_string()).collect();
+    let second: Vec<_> = rows.iter().map(|row| row["boot-link"].as_str() == Some(scene.names(1).0)).collect();
+    same("whose boots failed", &second, &told)
 }
 
 fn no_deployment() -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::support::failure::Result;
 use crate::support::promises::{exited, replaced_only, same};
-use crate::support::sandbox::{Edit, Outcome, Run, SYSROOT};
+use crate::support::sandbox::{Edit, Outcome, Ran, Run, SYSROOT};
 use crate::support::sysroots::library_name;
 use crate::support::trials::{ignorable, trial};
 use crate::support::{job, reference};
@@ -175,12 +175,33 @@ impl Wiring {
             same("root of /boot", &["/boot"], &[boot.root.as_str()])?;
             same("propagation of /boot", &["private"], &[boot.propagation])?;
         }
-        Ok(())
+        same("what keeps mounts over a soft-reboot", &self.kept(), &kept(ran))
+    }
+
+    /// What is left for systemd: nothing where a new generator does it. Nobody looks how new it is where it is not asked
+    /// about `/boot`.
+    fn kept(&self) -> Vec<&'static str> {
+        let asked = !self.config.contains("[boot]");
+        let ours = self.marker || self.generator != Generator::New || !asked;
+        let are_kept = [self.mounts_boot, true, self.mounts_var];
+        KEPT.into_iter().zip(are_kept).filter(|(_, is_kept)| ours && *is_kept).map(|(unit, _)| unit).collect()
     }
 }
 
-/// Both mount `/var`. We mount `/boot` as well: the marker silences the generator, so that nobody
-/// else would.
+/// All that can be left for a soft-reboot.
+const KEPT: [&str; 3] = ["boot.mount", "sysroot.mount.d/50-ostree-prepare-root.conf", "var.mount"];
+
+/// The names of the files in systemd's directory.
+fn kept(ran: &Ran) -> Vec<&str> {
+    let lines = ran.after.run.iter().filter_map(|line| line.strip_prefix("/run/systemd/system/"));
+    let mut names: Vec<_> =
+        lines.filter_map(|line| line.split_once(" file ")).map(|(name, _)| name).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Both mount `/var`. We mount `/boot` as well, and keep all over a soft-reboot: the marker silences the generator, so
+/// that nobody else would.
 fn marker_like_the_reference(setting: Setting) -> Result<Completion> {
     let Some(strace) = strace() else {
         return Ok(Completion::ignored_with("there is no strace"));
@@ -206,6 +227,9 @@ fn marker_like_the_reference(setting: Setting) -> Result<Completion> {
     let mut rows = below(&ours);
     rows.retain(|row| row.point != "/boot");
     same("mounts", &below(&theirs), &rows)?;
-    same("/run", &theirs.runs[0].after.run, &ours.runs[0].after.run)?;
+    same("what keeps mounts over a soft-reboot", &KEPT, &kept(&ours.runs[0]))?;
+    let mut run = ours.runs[0].after.run.clone();
+    run.retain(|line| !line.starts_with("/run/systemd"));
+    same("/run", &theirs.runs[0].after.run, &run)?;
     Ok(Completion::Completed)
 }

@@ -61,7 +61,7 @@ pub const DIFFERENCES: &[Difference] = &[
         covers: demands_digests,
         instead: Instead::Changed(boot_too),
         reason: "What of the deployment cannot be read is taken as not there, also the generator that \
-                 would mount /boot.",
+                 would mount /boot and keep mounts over a soft-reboot.",
     },
 ];
 
@@ -122,7 +122,25 @@ fn boot_too(combination: Combination, mut expected: Seen, _: Ask) -> Result<Seen
     let access = if combination.physical == Physical::Writable { "rw" } else { "ro" };
     boot.options = format!("{access},relatime");
     expected.mounts.push(boot);
+    keep(
+        &mut expected,
+        "boot.mount",
+        "After=sysroot.mount\nBefore=local-fs.target\n\n\
+         [Mount]\nWhat=/sysroot/boot\nWhere=/boot\nOptions=bind\n",
+    );
+    expected.run.push("/run/systemd/system/sysroot.mount.d directory 0755 0:0 ".to_owned());
+    keep(&mut expected, "sysroot.mount.d/50-ostree-prepare-root.conf", "");
     Ok(expected)
+}
+
+/// What is left for a soft-reboot.
+fn keep(expected: &mut Seen, name: &str, rest: &str) {
+    let text = format!(
+        "# Written by ostree-prepare-root: a soft-reboot keeps what the initramfs has mounted.\n\
+         [Unit]\nDefaultDependencies=no\n{rest}"
+    );
+    let text = text.as_bytes().escape_ascii();
+    expected.run.push(format!("/run/systemd/system/{name} file 0644 0:0 {text}"));
 }
 
 /// The drop-in, and the directories above it.

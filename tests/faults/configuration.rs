@@ -20,6 +20,8 @@ pub struct Configuration {
     kind: Kind,
     /// A disk of our own: something is written to it.
     own: bool,
+    /// The deployment's generator is told to do nothing: all is mounted here, and kept over a soft-reboot.
+    marker: bool,
 }
 
 static ALL: [Configuration; 8] = [
@@ -37,7 +39,7 @@ static ALL: [Configuration; 8] = [
         own: true,
         ..Configuration::of("hotfix", "", Kind { image: false, hotfix: true, ..Kind::PLAIN })
     },
-    Configuration::of("mount-var", "[var]\nmount=true\n", Kind::PLAIN),
+    Configuration { marker: true, ..Configuration::of("marker", "", Kind::PLAIN) },
     Configuration {
         own: true,
         ..Configuration::of(
@@ -51,7 +53,7 @@ static ALL: [Configuration; 8] = [
 
 impl Configuration {
     const fn of(name: &'static str, text: &'static str, kind: Kind) -> Configuration {
-        Configuration { name, text, kind, own: false }
+        Configuration { name, text, kind, own: false, marker: false }
     }
 
     fn is_signed(&self) -> bool {
@@ -98,6 +100,9 @@ impl Configuration {
         if setting.shared {
             // From an earlier boot stage, to be kept when we fail.
             sandbox.edits.push(file("/run/ostree-booted", "previous"));
+        }
+        if self.marker {
+            sandbox.edits.push(file(MARKER, ""));
         }
         if self.is_signed() {
             let signed = Signed::get()?;

@@ -33,7 +33,7 @@ pub fn last() -> Vec<Trial> {
 }
 
 fn try_again(setting: Setting) -> Result<Completion> {
-    let configuration = Configuration::named("mount-var")?;
+    let configuration = Configuration::named("marker")?;
     if let Some(obstacle) = configuration.obstacle()? {
         return Ok(Completion::ignored_with(obstacle));
     }
@@ -53,7 +53,7 @@ fn try_again(setting: Setting) -> Result<Completion> {
 /// The new root is beneath, and the old one cannot be taken off; or the old one was taken off, and
 /// neither can be put on. The next run can do it.
 fn fail_for_good(setting: Setting, call: &'static str, beneath: bool) -> Result<Completion> {
-    let configuration = Configuration::named("mount-var")?;
+    let configuration = Configuration::named("marker")?;
     if let Some(obstacle) = configuration.obstacle()? {
         return Ok(Completion::ignored_with(obstacle));
     }

@@ -307,6 +307,8 @@ fn plant(tree: &Path, version: usize) -> Result<()> {
     write("usr/lib/os-release", format!("ID=debian\nVERSION_ID={version}\nPRETTY_NAME=Test\n"))?;
     write(&format!("{MODULES}/vmlinuz"), "kernel\n".into())?;
     write(&format!("{MODULES}/initramfs.img"), "initramfs\n".into())?;
+    fs::create_dir_all(tree.join("usr/sbin")).context("make /usr/sbin")?;
+    symlink("../lib/systemd/systemd", tree.join("usr/sbin/init")).context("link init")?;
     let library = library_name();
     let generator = Path::new("usr/lib/systemd/system-generators/ostree-system-generator");
     for path in [Path::new(&library), generator, Path::new("usr/lib/systemd/systemd")] {
