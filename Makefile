@@ -12,7 +12,7 @@ DEB_ARCH   = $(shell dpkg --print-architecture)
 # Everything expects the program below target/.
 unexport CARGO_TARGET_DIR
 
-.PHONY: help build boot test check matrix others sabotage guests boot-times bench boot-compare faults fuzz toolchain install deb deb-check dependencies
+.PHONY: help build boot test check matrix lifecycle others sabotage guests boot-times bench boot-compare faults fuzz toolchain install deb deb-check dependencies
 
 help:
 	@echo 'make boot      boot a Debian OSTree system in QEMU with our program in its initramfs'
@@ -21,6 +21,8 @@ help:
 	@echo 'make check     the same without QEMU and with a selection of the comparison: minutes'
 	@echo 'make matrix    every system and way to boot, and the table docs/boot-matrix.md: an hour'
 	@echo '               (ONLY=TEXT: those with TEXT in their names; no table is written)'
+	@echo 'make lifecycle build, serve, install, upgrade, roll back, extend, and the table docs/lifecycle.md: an hour'
+	@echo '               (ONLY=TEXT: the stories with TEXT in their names)'
 	@echo 'make others    the scenarios outside of the matrix: what goes wrong, and what is asked for'
 	@echo 'make sabotage  break the program in ten ways: the comparison with libostree must notice'
 	@echo 'make guests    all namespace tests inside Linux 6.1 and 6.12: hours (make test has most)'
@@ -62,6 +64,9 @@ RUNS :=
 matrix: dependencies build
 	$(QEMU_TOOL) matrix $(if $(ONLY),"$(ONLY)")
 
+lifecycle: dependencies build
+	$(QEMU_TOOL) lifecycle $(if $(ONLY),"$(ONLY)")
+
 others: dependencies build
 	$(QEMU_TOOL) test others
 
@@ -92,7 +97,7 @@ SECONDS := 600
 fuzz:
 	fuzz/run $(SECONDS)
 
-test matrix others guests deb-check: NEEDED := all
+test matrix lifecycle others guests deb-check: NEEDED := all
 # Says what it installs: Debian packages and Rust targets that are not there yet.
 dependencies:
 	@tests/install-dependencies $(NEEDED)
@@ -103,6 +108,14 @@ install:
 	install -D -m 0755 $(BIN) "$(LIB)/prepare-root/ostree-prepare-root"
 	install -m 0644 initramfs/requirements.sh "$(LIB)/prepare-root/requirements.sh"
 	install -m 0755 initramfs/after-failure.sh "$(LIB)/prepare-root/after-failure"
+	install -m 0755 boot-loader/esp-sync boot-loader/assess "$(LIB)/prepare-root/"
+	install -m 0644 boot-loader/common.sh "$(LIB)/prepare-root/"
+	install -D -m 0644 boot-loader/80-prepare-root.preset "$(LIB)/systemd/system-preset/80-prepare-root.preset"
+	install -D -m 0644 boot-loader/grub-assess.cfg "$(SHARE)/prepare-root/grub-assess.cfg"
+	install -d "$(LIB)/systemd/system/multi-user.target.wants"
+	install -m 0644 $(wildcard boot-loader/*.service boot-loader/*.path) "$(LIB)/systemd/system/"
+	set -e; for unit in prepare-root-esp.service prepare-root-esp-changed.service; do \
+		ln -sfn "../$$unit" "$(LIB)/systemd/system/multi-user.target.wants/$$unit"; done
 	install -d "$(LIB)/dracut/modules.d/40ostree"
 	install -m 0755 dracut/40ostree/*.sh "$(LIB)/dracut/modules.d/40ostree/"
 	install -m 0644 dracut/40ostree/*.service "$(LIB)/dracut/modules.d/40ostree/"
@@ -120,6 +133,7 @@ install:
 	install -m 0644 examples/mkinitrd.conf "$(SHARE)/doc/prepare-root/examples/mkinitrd.conf"
 	install -D -m 0644 docs/ostree-prepare-root.8 "$(SHARE)/man/man8/ostree-prepare-root.8"
 	install -D -m 0644 docs/prepare-root-mkinitrd.8 "$(SHARE)/man/man8/prepare-root-mkinitrd.8"
+	install -D -m 0644 docs/prepare-root-assess.service.8 "$(SHARE)/man/man8/prepare-root-assess.service.8"
 	install -D -m 0644 docs/prepare-root.conf.5 "$(SHARE)/man/man5/prepare-root.conf.5"
 
 deb:

@@ -37,7 +37,7 @@ names=()
 suite=${SUITE:-trixie}
 mapfile -t packages < "$feature/pkg.include"
 packages+=(linux-image-cloud-amd64 systemd-sysv udev dbus adduser passwd zstd)
-packages+=(python3-yaml e2fsprogs dosfstools mtools fdisk)
+packages+=(python3-yaml e2fsprogs mtools fdisk)
 list=$(IFS=, && echo "${packages[*]}")
 cache=${PREPARE_ROOT_CACHE:-$here/../target/test-cache}
 tree=$cache/garden-linux-$suite-$(echo "$list" | sha256sum | cut -c 1-12)
@@ -126,11 +126,11 @@ assert set(info["features"]) <= {"include", "exclude"} and "_legacy" in info["fe
 }
 
 test_lint() {
-    (cd "$feature" && shellcheck exec.config exec.late image file.include/usr/libexec/ostree-esp)
+    (cd "$feature" && shellcheck exec.config exec.late image)
 }
 
 test_scripts_are_executable() {
-    [[ -x $feature/exec.config && -x $feature/exec.late && -x $feature/image && -x $feature/file.include/usr/libexec/ostree-esp ]]
+    [[ -x $feature/exec.config && -x $feature/exec.late && -x $feature/image ]]
 }
 
 test_configuration_is_valid() {
@@ -274,101 +274,6 @@ test_disk_deployment() {
         && [[ $(on_root ls -p /ostree/deploy/gardenlinux/var/home) == */early/* ]]
 }
 
-# --- the tests: the ESP of a running machine --------------------------------------------------
-
-# machine ENTRY=KERNEL...: /boot as OSTree leaves it.
-machine() {
-    rm -rf "${work:?}/boot"
-    mkdir -p "$work/boot/loader.0/entries" "$work/boot/ostree" "$work/efi"
-    ln -s loader.0 "$work/boot/loader"
-    local pair
-    for pair; do
-        mkdir -p "$work/boot/ostree/os-${pair#*=}"
-        echo "kernel ${pair#*=}" > "$work/boot/ostree/os-${pair#*=}/vmlinuz"
-        echo "linux /ostree/os-${pair#*=}/vmlinuz" > "$work/boot/loader/entries/${pair%=*}.conf"
-    done
-}
-
-esp() {
-    "$feature/file.include/usr/libexec/ostree-esp" "$work/boot" "$work/efi"
-}
-
-# The ESP has the entries and kernels of /boot, and no others of OSTree's.
-same() {
-    diff -r "$work/boot/ostree" "$work/efi/ostree" && diff -r "$work/boot/loader/entries" "$work/efi/loader/entries"
-}
-
-test_esp_follows() {
-    rm -rf "$work/efi"
-    machine ostree-1=a && esp && same && machine ostree-1=a ostree-2=b && esp && same && machine ostree-1=b ostree-2=c && esp && same \
-        && machine ostree-1=c && esp && same && esp && same
-}
-
-test_esp_leaves_others_alone() {
-    rm -rf "$work/efi"
-    machine ostree-1=a && mkdir -p "$work/efi/loader/entries" && echo other > "$work/efi/loader/entries/other.conf" && esp \
-        && [[ $(< "$work/efi/loader/entries/other.conf") == other ]]
-}
-
-# There is room for two kernels, not for three.
-test_esp_makes_room() {
-    rm -rf "$work/efi"
-    mkdir "$work/efi"
-    mount -t tmpfs -o size=128k tmpfs "$work/efi"
-    local pair kernel status=0
-    for pair in 'ostree-1=a ostree-2=a' 'ostree-1=a ostree-2=b' 'ostree-1=b ostree-2=c' 'ostree-1=c ostree-2=d'; do
-        # shellcheck disable=SC2086
-        machine $pair
-        for kernel in "$work"/boot/ostree/*/vmlinuz; do
-            truncate -s 0 "$kernel"
-            dd if=/dev/zero of="$kernel" bs=1k count=40 status=none
-        done
-        { esp && same; } || { status=1 && break; }
-    done
-    umount "$work/efi"
-    return "$status"
-}
-
-# Wherever it is interrupted, each entry has its kernel, and there is one for the system that runs.
-test_esp_when_interrupted() {
-    local step
-    for step in cp mv rm sync; do
-        rm -rf "$work/efi"
-        machine ostree-1=a ostree-2=b && esp && machine ostree-1=b ostree-2=c || return
-        # The command works the first time and never again.
-        mkdir -p "$work/bin"
-        printf '#!/bin/sh\n[ ! -e %s ] || exit 1\n: > %s\nexec /bin/%s "$@"\n' "$work/used" "$work/used" "$step" > "$work/bin/$step"
-        chmod 0755 "$work/bin/$step"
-        rm -f "$work/used"
-        PATH=$work/bin:$PATH esp
-        rm -r "${work:?}/bin"
-        grep -q '^linux /ostree/os-b/' "$work"/efi/loader/entries/*.conf || { echo "$step: no entry" && return 1; }
-        local kernel
-        while read -r kernel; do
-            [[ -s $work/efi$kernel ]] || { echo "$step: $kernel is gone" && return 1; }
-        done < <(sed -n 's/^linux //p' "$work"/efi/loader/entries/*.conf)
-        esp && same || return
-    done
-}
-
-# A full ESP: what was there boots still, and when there is room all is well.
-test_esp_that_is_full() {
-    rm -rf "$work/efi"
-    mkdir "$work/efi"
-    mount -t tmpfs -o size=64k tmpfs "$work/efi"
-    local status=1
-    machine ostree-1=a && esp && cp -a "$work/efi" "$work/before" && machine ostree-1=a ostree-2=b \
-        && dd if=/dev/zero of="$work/boot/ostree/os-b/vmlinuz" bs=1k count=128 status=none
-    if esp 2> /dev/null; then
-        echo "no error"
-    elif diff -r "$work/before/loader" "$work/efi/loader" && cmp "$work/before/ostree/os-a/vmlinuz" "$work/efi/ostree/os-a/vmlinuz"; then
-        mount -o remount,size=1m "$work/efi" && esp && same
-        status=$?
-    fi
-    umount "$work/efi"
-    return "$status"
-}
-
 # --- all of them ------------------------------------------------------------------------------
 
 for name in $(compgen -A function test_); do
@@ -376,7 +281,7 @@ for name in $(compgen -A function test_); do
     : > "$work/log"
     # What only looks has one tree and one disk.
     case $name in
-        test_tree_* | test_disk_* | test_esp_*) ;;
+        test_tree_* | test_disk_*) ;;
         *) rm -f "$work/configured" "$work/disk" && fresh ;;
     esac
     if "$name" > "$work/why" 2>&1; then
