@@ -10,12 +10,14 @@ udevadm settle
 exec 3> /dev/virtio-ports/prepare-root.report
 
 # The guest must go down whatever happens here; without "end" it is a failure.
-trap 'exec 3>&-; systemctl poweroff --no-block' EXIT
+end=poweroff
+trap 'exec 3>&-; systemctl $end --no-block' EXIT
 
 section() {
     name=$1
     shift
-    "$@" 2>&1 | sed "s/^/$name	/" >&3
+    # Line by line: a story sends its checks between them.
+    "$@" 2>&1 | sed -u "s/^/$name	/" >&3
 }
 
 # Everything that was to be started has been started, or has failed.
@@ -136,4 +138,15 @@ for directory in / /etc /var; do
     fi
 done
 
-printf 'end\n' >&3
+# What else happens in this boot; it may choose how that ends.
+story=/dev/disk/by-id/virtio-story
+if [ -e "$story" ]; then
+    section story sh -eux "$story"
+    [ ! -e /run/prepare-root-end ] || read -r end < /run/prepare-root-end
+fi
+
+# A system that goes on without its kernel being started anew reports again.
+case $end in
+    soft-reboot*) printf 'again\n' >&3 ;;
+    *) printf 'end\n' >&3 ;;
+esac

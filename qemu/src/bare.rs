@@ -85,7 +85,7 @@ impl Bare<'_> {
             .spawn()
             .context("start QEMU")?;
         let Some(output) = child.stdout.take() else { bail!("QEMU has no output") };
-        let watch = Watch { log, live: false, limit: self.limit, dialogue: &[] };
+        let watch = Watch { log, live: false, limit: self.limit, reboots: false, dialogue: &[] };
         let end = watch.run(output, &mut io::sink());
         if !matches!(end, Ok(End::PowerOff)) {
             child.kill().context("end QEMU")?;

@@ -33,6 +33,11 @@ pub enum Command {
         /// Only those whose names have one of these texts; then nothing is written down.
         only: Vec<String>,
     },
+    /// Run the stories of whole lives, show them as a table, and write that down, each in its section.
+    Lifecycle {
+        /// Only those whose names have one of these texts, or `core`; of those nothing is written down.
+        only: Vec<String>,
+    },
     /// Run the namespace tests in guests.
     Namespaces(Selection),
     /// Try the dracut module on every suite's dracut and kernel.
@@ -65,6 +70,7 @@ usage: prepare-root-qemu boot [--suite trixie|forky] [--console] [--karg ARGUMEN
                               [--generator dracut|dracut-shell|initramfs-tools|solo|no-initramfs]
        prepare-root-qemu test [TEXT|core|cells|others|all]...
        prepare-root-qemu matrix [TEXT]...
+       prepare-root-qemu lifecycle [core|TEXT]...
        prepare-root-qemu initramfs
        prepare-root-qemu namespaces [core|all]
        prepare-root-qemu boot-times
@@ -72,7 +78,8 @@ usage: prepare-root-qemu boot [--suite trixie|forky] [--console] [--karg ARGUMEN
        prepare-root-qemu list
 
 boot boots one system and shows what became of it, test judges scenarios (by default the core ones; cells are those of the matrix, others are not), matrix judges all
-cells, or those with a text in their names, and prints a table (all cells: also docs/boot-matrix.md), initramfs runs the test.sh of dracut/, initramfs-tools/ and mkinitrd/ with the systems
+cells, or those with a text in their names, and prints a table (all cells: also docs/boot-matrix.md), lifecycle has systems live through upgrades and whatever else happens, and prints a
+table (but for core: docs/lifecycle.md too), initramfs runs the test.sh of dracut/, initramfs-tools/ and mkinitrd/ with the systems
 of every suite, namespaces runs the tests of tests/compare, tests/behaviour and tests/faults inside Linux 6.1
 and 6.12, boot-times measures how long boots take until init and writes docs/benchmarks.md, compare does the same for our program
 beside libostree's (in boots, in the size of an initramfs, and what fills our program), list shows the scenarios.
@@ -122,6 +129,7 @@ pub fn read(mut parser: Parser) -> Result<Invocation> {
         Some("test") => Command::Test { names: words.by_ref().collect() },
         Some("matrix") => Command::Matrix { only: words.by_ref().collect() },
         Some("initramfs") => Command::Initramfs,
+        Some("lifecycle") => Command::Lifecycle { only: words.by_ref().collect() },
         Some("boot-times") => Command::BootTimes,
         Some("compare") => {
             let parts = words.by_ref().map(|word| Part::parse(&word)).collect::<Result<Vec<_>>>()?;

@@ -34,6 +34,12 @@ const DEAD_ENDS: [&str; 9] = [
 /// the explanation.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// The same of one that is to boot again by itself.
+const LONG_SILENCE: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_mins(2) };
+
+/// What a kernel says first.
+const KERNEL_STARTS: &str = "] Linux version ";
+
 /// How long Enter alone may stay without its answer before it is typed again: sulogin discards what was typed between
 /// its prompt and its reading (`TCSAFLUSH` in `getpasswd` of util-linux's sulogin.c), and people press the key again.
 const ANOTHER_ENTER: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(10) };
@@ -70,6 +76,8 @@ pub struct Watch<'a> {
     pub live: bool,
     /// How long it may take.
     pub limit: Duration,
+    /// Whether it boots again by itself from where another would be at a dead end.
+    pub reboots: bool,
     /// What is typed.
     pub dialogue: &'static [Exchange],
 }
@@ -84,6 +92,7 @@ impl Watch<'_> {
         let mut dead_end = None;
         let mut dialogue = self.dialogue;
         let mut another_enter: Option<Instant> = None;
+        let silence = if self.reboots { LONG_SILENCE } else { SILENCE };
         let end = loop {
             let now = Instant::now();
             if another_enter.is_some_and(|at| at <= now) {
@@ -91,7 +100,7 @@ impl Watch<'_> {
                 another_enter = Some(now + ANOTHER_ENTER);
             }
             let left = another_enter.map_or(deadline, |at| at.min(deadline)).saturating_duration_since(now);
-            let patience = if dead_end.is_some() && dialogue.is_empty() { left.min(SILENCE) } else { left };
+            let patience = if dead_end.is_some() && dialogue.is_empty() { left.min(silence) } else { left };
             let piece = match (pieces.recv_timeout(patience), dead_end) {
                 (Ok(piece), _) => piece,
                 (Err(RecvTimeoutError::Disconnected), _) => break End::PowerOff,
@@ -119,6 +128,9 @@ impl Watch<'_> {
                 dead_end = None;
             }
             dead_end = dead_end.or_else(|| DEAD_ENDS.into_iter().find(|text| seen.contains(text)));
+            if self.reboots && seen.contains(KERNEL_STARTS) {
+                dead_end = None;
+            }
             seen.forget_lines();
         };
         match (end, dialogue.first()) {
@@ -218,7 +230,7 @@ fn read(mut console: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{End, Exchange, Watch};
+    use super::{End, Exchange, LONG_SILENCE, Watch};
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
     use std::thread;
@@ -231,7 +243,7 @@ mod tests {
     fn watched(text: &'static str, dialogue: &'static [Exchange]) -> (End, String) {
         let log = tempfile(text);
         let mut typed = Vec::new();
-        let watch = Watch { log: &log, live: false, limit: Duration::from_secs(9), dialogue };
+        let watch = Watch { log: &log, live: false, limit: Duration::from_secs(9), reboots: false, dialogue };
         let end = watch.run(text.as_bytes(), &mut typed);
         assert_eq!(std::fs::read_to_string(&log).ok().as_deref(), Some(text));
         std::fs::remove_file(&log).ok();
@@ -269,11 +281,32 @@ mod tests {
         });
         let log = tempfile("enter");
         let dialogue = &[Exchange { wait: "Enter: ", say: "\r" }, Exchange { wait: "# ", say: "" }];
-        let watch = Watch { log: &log, live: false, limit: Duration::from_secs(9), dialogue };
+        let watch = Watch { log: &log, live: false, limit: Duration::from_secs(9), reboots: false, dialogue };
         let end = watch.run(console, &mut keyboard);
         std::fs::remove_file(&log).ok();
         assert_eq!(end.unwrap(), End::PowerOff);
         assert_eq!(sulogin.join().unwrap(), "\r");
+    }
+
+    /// How a guest that reboots ends, if it is silent for a while after it has said this.
+    fn silent_after(said: &[u8]) -> End {
+        let (mut guest, mut keyboard) = UnixStream::pair().unwrap();
+        let console = keyboard.try_clone().unwrap();
+        guest.write_all(said).unwrap();
+        let log = tempfile(&String::from_utf8_lossy(said));
+        let watch = Watch { log: &log, live: false, limit: 6 * LONG_SILENCE, reboots: true, dialogue: &[] };
+        let end = watch.run(console, &mut keyboard).unwrap();
+        std::fs::remove_file(&log).ok();
+        end
+    }
+
+    #[test]
+    fn a_dead_end_is_over_when_the_kernel_starts_again() {
+        assert_eq!(silent_after(b"Entering emergency mode\n"), End::Stuck("Entering emergency mode"));
+        assert_eq!(
+            silent_after(b"Entering emergency mode\n[    0.000000] Linux version 6.12\n"),
+            End::TimeLimit
+        );
     }
 
     #[test]

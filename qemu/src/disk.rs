@@ -12,13 +12,16 @@ use crate::machine::{Arch, Firmware};
 use crate::product::{Product, Program};
 use crate::progress::Progress;
 use crate::recipe::{Delivery, Image, Recipe};
+use crate::releases;
 use crate::script;
 use crate::seal;
 use crate::storage::{Container, Storage};
 use crate::suite::Suite;
 use crate::workbench::Workbench;
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -56,6 +59,56 @@ impl Disk {
     /// The disk with user-data for cloud-init, if there is one.
     pub fn seed(&self) -> Option<PathBuf> {
         Some(self.dir.join("seed.img")).filter(|seed| seed.exists())
+    }
+
+    /// The variables of a machine that has UEFI, which it keeps from one boot to the next.
+    pub fn variables(&self) -> PathBuf {
+        self.dir.join("uefi-variables.fd")
+    }
+
+    /// The repositories of releases newer than what is on the disk, by name.
+    pub fn releases(&self) -> PathBuf {
+        self.dir.join("releases")
+    }
+
+    /// Where what is written to it can be recorded.
+    pub fn write_log(&self) -> PathBuf {
+        self.dir.join("writes.log")
+    }
+
+    /// A copy of the disk alone, as it is now.
+    pub fn copy(&self, cache: &Cache, logs: &Path) -> Result<Self> {
+        let place = cache.workplace()?;
+        let copy = Self {
+            arch: self.arch,
+            firmware: self.firmware,
+            dir: place.join("disk"),
+            _place: Place::Own(place),
+        };
+        fs::create_dir(&copy.dir).context("create a directory for a copy of the disk")?;
+        let mut command = Command::new("cp");
+        command.args(["--sparse=always", "--reflink=auto"]).args([self.image(), copy.image()]);
+        script::run(&mut command, &logs.join("copy-disk.log"))?;
+        Ok(copy)
+    }
+
+    /// Where on the disk the partition of this name is, in bytes.
+    pub fn partition(&self, name: &str) -> Result<Range<u64>> {
+        let image = self.image();
+        let find = || -> Result<Range<u64>> {
+            let output = Command::new("sfdisk").arg("--json").arg(&image).output().context("start sfdisk")?;
+            ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+            let table: Value = serde_json::from_slice(&output.stdout).context("read what sfdisk says")?;
+            let table = &table["partitiontable"];
+            let partitions = table["partitions"].as_array().context("there is none")?;
+            let found = partitions.iter().find(|partition| partition["name"] == name);
+            let found = found.context("there is none of this name")?;
+            let number = |value: &Value| value.as_u64().context("a number is missing");
+            let (start, size) = (number(&found["start"])?, number(&found["size"])?);
+            let sector = number(&table["sectorsize"])?;
+            Ok(start * sector..(start + size) * sector)
+        };
+        find().with_context(|| format!("find the partition {name} of {}", image.display()))
     }
 
     /// What a boot could change on the disk, as text: see `tree/listing.sh`.
@@ -257,6 +310,18 @@ impl Builder<'_> {
             let (disks, kernel) = ([&*root, &*inner], Entry::read(&boot)?.kernel);
             let wrap = || bench.run(&container.task(), "workbench: done", &disks, &kernel, logs);
             self.progress.step(&step("copying the root into its container (in a guest)"), wrap)?;
+        }
+        if !recipe.releases.is_empty() {
+            let place = releases::Place {
+                cache: self.cache,
+                progress: self.progress,
+                trees: place.join("releases"),
+                tools: &tools,
+                product,
+                kernel: kernel.as_deref(),
+                logs,
+            };
+            releases::make(recipe, &root, &made.join("releases"), &place)?;
         }
         if let Some(loader) = recipe.storage.loader() {
             let mut command = Command::new("sh");

@@ -82,6 +82,15 @@ pub fn adapt(
     let mut command = Command::new("sh");
     command.args(["-c", ADAPT, "sh"]).arg(tree);
     script::run(&mut command, &logs.join("adapt.log"))?;
+    for (path, target) in recipe.links {
+        let path = tree.join(path);
+        if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+        } else {
+            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+        symlink(target, &path).with_context(|| format!("make the link {}", path.display()))?;
+    }
     add_files(tree, recipe, product, logs)
 }
 
@@ -104,13 +113,16 @@ pub fn add_files(tree: &Path, recipe: &Recipe, product: Option<&Path>, logs: &Pa
     if let Some(config) = recipe.config {
         write(&tree.join(CONFIG), config, 0o644)?;
     }
-    for (path, text) in recipe.files {
-        write(&tree.join(path), text, 0o644)?;
-    }
+    write_files(tree, recipe.files)?;
     for path in recipe.remove {
         fs::remove_file(tree.join(path)).with_context(|| format!("remove /{path} from the tree"))?;
     }
     Ok(())
+}
+
+/// Puts files into a tree.
+pub fn write_files(tree: &Path, files: &[File]) -> Result<()> {
+    files.iter().try_for_each(|(path, text)| write(&tree.join(path), text, 0o644))
 }
 
 /// Installs the Debian package in `folder`.

@@ -1,7 +1,7 @@
 //! The machines QEMU stands for.
 
 use crate::accel::Accel;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::num::NonZero;
 use std::path::Path;
@@ -134,11 +134,9 @@ impl Bus {
         }
     }
 
-    /// Adds a disk to a machine. What the guest writes is lost at its end unless `keep`.
-    pub fn add(self, command: &mut Command, image: &Path, keep: bool) {
-        let snapshot = if keep { "off" } else { "on" };
-        command.arg("-drive");
-        command.arg(format!("if=none,id=disk,format=raw,snapshot={snapshot},file={}", image.display()));
+    /// Adds a disk to a machine, with what is behind it.
+    pub fn add(self, command: &mut Command, backend: &[String; 2]) {
+        command.args(backend);
         let devices: &[&str] = match self {
             Self::VirtioBlk => &["virtio-blk-pci,drive=disk"],
             Self::VirtioScsi => &["virtio-scsi-pci,id=scsi", "scsi-hd,bus=scsi.0,drive=disk"],
@@ -151,24 +149,53 @@ impl Bus {
     }
 }
 
+/// What is behind the disk: what the guest writes is lost at its end unless `keep`, and is written to the log `record`
+/// as well.
+pub fn backend(image: &Path, keep: bool, record: Option<&Path>) -> Result<[String; 2]> {
+    let Some(log) = record else {
+        let snapshot = if keep { "off" } else { "on" };
+        let drive = format!("if=none,id=disk,format=raw,snapshot={snapshot},file={}", image.display());
+        return Ok(["-drive".to_owned(), drive]);
+    };
+    ensure!(keep, "what is recorded must be kept");
+    // QEMU wants it to be there.
+    fs::File::create(log).with_context(|| format!("create {}", log.display()))?;
+    Ok([
+        "-blockdev".to_owned(),
+        format!(
+            "driver=blklogwrites,node-name=disk,file.driver=file,file.filename={},log.driver=file,log.filename={}",
+            image.display(),
+            log.display()
+        ),
+    ])
+}
+
 /// Debian's build of UEFI for virtual machines, and the variables of a machine that never ran.
 const UEFI: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
 
-/// Puts UEFI into a machine; it keeps its variables at `variables`.
+/// Puts UEFI into a machine; it keeps its variables at `variables`, where those of its last boot may be.
 pub fn add_uefi(command: &mut Command, variables: &Path) -> Result<()> {
     let [code, empty] = UEFI;
-    fs::copy(empty, variables).with_context(|| format!("copy {empty} (Debian's package ovmf)"))?;
+    if !variables.exists() {
+        fs::copy(empty, variables).with_context(|| format!("copy {empty} (Debian's package ovmf)"))?;
+    }
     let flash = "if=pflash,format=raw";
     command.args(["-drive", &format!("{flash},unit=0,readonly=on,file={code}")]);
     command.args(["-drive", &format!("{flash},unit=1,file={}", variables.display())]);
     Ok(())
 }
 
-/// Adds a small disk that is only read.
-pub fn add_seed(command: &mut Command, image: &Path) {
+/// Adds a disk that is only read, `/dev/disk/by-id/virtio-NAME` in the guest.
+pub fn add_read_only(command: &mut Command, name: &str, image: &Path) {
     command.arg("-drive");
-    command.arg(format!("if=none,id=seed,format=raw,readonly=on,file={}", image.display()));
-    command.args(["-device", "virtio-blk-pci,drive=seed"]);
+    command.arg(format!("if=none,id={name},format=raw,readonly=on,file={}", image.display()));
+    command.args(["-device", &format!("virtio-blk-pci,drive={name},serial={name}")]);
+}
+
+/// Adds a network in which the host is 10.0.2.2, and nobody gives addresses: what the guest reaches there is on the
+/// host's loopback.
+pub fn add_network(command: &mut Command) {
+    command.args(["-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network,romfile="]);
 }
 
 /// Memory that a guest and the building of its disk take, in KiB: 1 GiB for the guest, the rest for what a

@@ -23,6 +23,7 @@ mod guest_program;
 mod image_sizes;
 mod kernel;
 mod layout;
+mod lifecycle;
 mod machine;
 mod matrix;
 mod moments;
@@ -33,6 +34,7 @@ mod product;
 mod progress;
 mod qemu;
 mod recipe;
+mod releases;
 mod report;
 mod scenario;
 mod script;
@@ -47,6 +49,8 @@ mod timeline;
 mod trial;
 mod uefi;
 mod workbench;
+mod workers;
+mod write_log;
 
 use accel::Accel;
 use anyhow::{Context, Result, bail, ensure};
@@ -106,6 +110,11 @@ fn run() -> Result<bool> {
             scenarios.iter_mut().for_each(|scenario| scenario.recipe.program = program);
             let verdicts = test(&scenarios, program, limit, jobs)?;
             return Ok(trial::finish(&verdicts));
+        }
+        Command::Lifecycle { only } => {
+            ensure!(program == Program::Ours, "the stories are about our program");
+            let jobs = jobs.map_or_else(machine::guests_at_a_time, Ok)?;
+            return lifecycle::run(workspace()?, &only, limit, jobs);
         }
         Command::Matrix { only } => {
             ensure!(program == Program::Ours, "the matrix is about our program");

@@ -50,7 +50,8 @@ pub const COMPOSEFS_CONFIG: &str = "[composefs]\nenabled = yes\n";
 pub const VERITY_CONFIG: &str = "[composefs]\nenabled = verity\n";
 /// Wants the image signed.
 pub const SIGNED_CONFIG: &str = "[composefs]\nenabled = signed\n";
-const TRANSIENT_CONFIG: &str = "[composefs]\nenabled = yes\n\
+/// Wants an image, and everything that is written to in memory.
+pub const TRANSIENT_CONFIG: &str = "[composefs]\nenabled = yes\n\
     [root]\ntransient = true\n[etc]\ntransient = true\n[var]\ntransient = true\n";
 
 const TRIXIE_UNITS: &[Expect] = &[

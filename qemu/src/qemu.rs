@@ -39,8 +39,16 @@ pub struct Boot<'a> {
     pub initramfs: Option<&'a Path>,
     /// Files that are put over the initramfs.
     pub archive: &'a [File],
+    /// Disks that are only read, with their names.
+    pub attached: &'a [(&'static str, PathBuf)],
+    /// Whether it can reach the host.
+    pub network: bool,
+    /// Whether it may boot again by itself; else that ends it.
+    pub reboots: bool,
     /// Whether what the guest writes to the disk stays there.
     pub keep: bool,
+    /// Where it is written down as well, write by write (`write_log.rs`).
+    pub record: Option<&'a Path>,
     /// Whether its clock is to be independent of what else the host does, if that can be.
     pub steady: bool,
     /// Where console and report go.
@@ -160,7 +168,11 @@ impl<'a> Boot<'a> {
             machine: Machine::VIRTUAL,
             initramfs: None,
             archive: &[],
+            attached: &[],
+            network: false,
+            reboots: false,
             keep: false,
+            record: None,
             steady: false,
             logs,
         }
@@ -196,12 +208,24 @@ impl<'a> Boot<'a> {
                     untouched,
                     "command line and initramfs are read from the disk: put it into the recipe"
                 );
-                machine::add_uefi(&mut command, &self.logs.join("uefi-variables.fd"))?;
+                let lost = self.logs.join("uefi-variables.fd");
+                machine::add_uefi(&mut command, &if self.keep { disk.variables() } else { lost })?;
             }
         }
-        self.machine.bus.add(&mut command, &disk.image(), self.keep);
+        let backend = machine::backend(&disk.image(), self.keep, self.record)?;
+        self.machine.bus.add(&mut command, &backend);
         if let Some(seed) = disk.seed() {
-            machine::add_seed(&mut command, &seed);
+            machine::add_read_only(&mut command, "seed", &seed);
+        }
+        for (name, image) in self.attached {
+            machine::add_read_only(&mut command, name, image);
+        }
+        if self.reboots {
+            // The last word counts.
+            command.args(["-action", "reboot=reset"]);
+        }
+        if self.network {
+            machine::add_network(&mut command);
         }
         command.args(["-device", "virtio-rng-pci"]);
         command.args(["-device", "virtio-serial-pci", "-chardev"]);
@@ -221,9 +245,9 @@ impl<'a> Boot<'a> {
             Some(keyboard) => Box::new(keyboard),
             None => Box::new(io::sink()),
         };
-        let Self { live, dialogue, .. } = *self;
+        let Self { live, reboots, dialogue, .. } = *self;
         let limit = disk.arch.limit(self.limit);
-        let end = Watch { log: &console_log, live, limit, dialogue }.run(output, &mut keyboard);
+        let end = Watch { log: &console_log, live, limit, reboots, dialogue }.run(output, &mut keyboard);
         if !matches!(end, Ok(End::PowerOff)) {
             child.kill().context("end QEMU")?;
         }

@@ -7,6 +7,7 @@ use crate::kernel::Kernel;
 use crate::layout;
 use crate::machine::{Arch, Firmware};
 use crate::product::Program;
+use crate::releases::Release;
 use crate::seal;
 use crate::storage::{Filesystem, Storage};
 use crate::suite::Suite;
@@ -93,6 +94,8 @@ pub struct Recipe {
     pub remove: &'static [&'static str],
     /// Files added to the tree.
     pub files: &'static [File],
+    /// Links that the tree has in place of directories, with where they lead.
+    pub links: &'static [(&'static str, &'static str)],
     /// What it has of composefs.
     pub image: Image,
     /// Whether `/usr` has the writable layer of `ostree admin unlock --hotfix`.
@@ -109,6 +112,8 @@ pub struct Recipe {
     pub modules: Option<&'static str>,
     /// An update that waits in a repository on the disk, with another witness: its configuration.
     pub update: Option<&'static str>,
+    /// The releases that a web server has for it.
+    pub releases: &'static [Release],
     /// Whether its init is only a program that says when it was started.
     pub stopwatch: bool,
 }
@@ -174,6 +179,7 @@ impl Recipe {
             used_var: false,
             remove: &[],
             files: &[],
+            links: &[],
             image: Image::None,
             hotfix: false,
             newer: false,
@@ -182,6 +188,7 @@ impl Recipe {
             seed: None,
             modules: None,
             update: None,
+            releases: &[],
             stopwatch: false,
         }
     }
@@ -230,6 +237,11 @@ impl Recipe {
         Self { update: Some(config), ..self }
     }
 
+    /// With newer releases, that a web server can have.
+    pub fn releases(self, releases: &'static [Release]) -> Self {
+        Self { releases, ..self }
+    }
+
     /// With the stopwatch for an init.
     pub fn stopwatch(self) -> Self {
         Self { stopwatch: true, ..self }
@@ -274,6 +286,11 @@ impl Recipe {
     /// With files added to the tree.
     pub fn files(self, files: &'static [File]) -> Self {
         Self { files, ..self }
+    }
+
+    /// With links in place of directories.
+    pub fn links(self, links: &'static [(&'static str, &'static str)]) -> Self {
+        Self { links, ..self }
     }
 
     /// With another kernel than the suite's.
@@ -349,11 +366,17 @@ impl Recipe {
         key = key.with("delivery", self.delivery.name()).with("seed", self.seed.unwrap_or("none"));
         key = key.with("modules", self.modules.unwrap_or("default"));
         key = key.with("update", self.update.unwrap_or("none"));
+        for release in self.releases {
+            key = release.add_to(self, key);
+        }
         for (name, value) in self.storage.variables() {
             key = key.with(name, value);
         }
         for path in self.remove {
             key = key.with("remove", path);
+        }
+        for (path, target) in self.links {
+            key = key.with("link", path).with("target", target);
         }
         for (path, text) in self.files {
             key = key.with("file", path).with("contents", text);

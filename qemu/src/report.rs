@@ -4,6 +4,9 @@ use crate::mounts::Mounts;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
+/// The section with what a guest has judged itself; others about that begin so.
+pub const CHECKS: &str = "check";
+
 /// A guest's report.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -18,6 +21,9 @@ impl Report {
         for line in text.lines() {
             if line == "end" {
                 report.complete = true;
+            } else if line == "again" {
+                // Of a soft-reboot: what it looks like now counts, and what was checked before as well.
+                report.sections.retain(|section, _| section.starts_with(CHECKS));
             } else if let Some((section, text)) = line.split_once('\t') {
                 report.sections.entry(section.to_owned()).or_default().push(text.to_owned());
             }
@@ -146,6 +152,15 @@ mod tests {
         assert!(!Report::parse(TEXT).is_complete());
         assert!(!Report::parse(&format!("{TEXT}sta")).is_complete());
         assert!(Report::parse(&format!("{TEXT}end\n")).is_complete());
+    }
+
+    #[test]
+    fn after_a_soft_reboot_it_reports_anew() {
+        let text = "state\trunning\ncheck\tok\tx\nagain\nstate\tdegraded\ncheck\tok\ty\nend\n";
+        let report = Report::parse(text);
+        assert!(report.is_complete());
+        assert_eq!(report.lines("state"), ["degraded"]);
+        assert_eq!(report.lines("check"), ["ok\tx", "ok\ty"]);
     }
 
     #[test]

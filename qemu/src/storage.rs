@@ -60,10 +60,13 @@ impl Storage {
     pub const PLAIN: Self =
         Self { filesystem: Filesystem::Ext4, container: None, partitions: &[], enlarged: false };
 
-    /// A disk for UEFI with the root last, where it can grow.
-    pub const fn uefi(partitions: &'static [Partition]) -> Self {
-        Self { partitions, ..Self::PLAIN }
-    }
+    /// A disk for UEFI with systemd-boot, and the root last, where it can grow.
+    pub const SYSTEMD_BOOT: Self =
+        Self { partitions: &[Partition::Esp(Loader::SystemdBoot), Partition::Root], ..Self::PLAIN };
+
+    /// The same with GRUB.
+    pub const GRUB: Self =
+        Self { partitions: &[Partition::Esp(Loader::Grub), Partition::Root], ..Self::PLAIN };
 
     /// What starts the kernel, if it is on the disk.
     pub fn loader(self) -> Option<Loader> {

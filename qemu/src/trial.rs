@@ -7,14 +7,14 @@ use crate::qemu::{Boot, First, Outcome};
 use crate::recipe::Recipe;
 use crate::scenario::{Boots, Scenario};
 use crate::script;
+use crate::workers;
 use anyhow::{Context, Result, anyhow};
 use std::fs;
 use std::iter;
 use std::num::NonZero;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 /// What came of one scenario.
+#[derive(Default)]
 pub struct Verdict {
     /// One line for each assertion: its name, and why it does not hold.
     lines: Vec<(String, Result<(), String>)>,
@@ -25,7 +25,7 @@ pub struct Verdict {
 impl Verdict {
     /// Builds, boots and judges one scenario.
     pub fn of(scenario: &Scenario, builder: &Builder<'_>, boot: &Boot<'_>) -> Self {
-        let mut verdict = Self { lines: Vec::new(), details: String::new() };
+        let mut verdict = Self::default();
         match outcome(scenario, builder, boot) {
             Ok(outcome) => verdict.judge(scenario, &outcome),
             Err(error) => {
@@ -44,6 +44,44 @@ impl Verdict {
             verdict.details += &format!("logs: {}\n", boot.logs.display());
         }
         verdict
+    }
+
+    /// One line, that says why there are no others.
+    pub fn failed(name: String, reason: &str) -> Self {
+        let (reason, rest) = reason.split_once('\n').unwrap_or((reason, ""));
+        Self { lines: vec![(name, Err(reason.to_owned()))], details: rest.to_owned() }
+    }
+
+    /// What holds of a boot.
+    pub fn of_boot(name: &str, expect: impl Iterator<Item = &'static Expect>, outcome: &Outcome) -> Self {
+        let mut verdict = Self::default();
+        if let Err(reason) = outcome.complete() {
+            verdict.add(format!("{name}/boot"), Err(reason));
+            if let Ok(tail) = script::tail(&outcome.console_log) {
+                verdict.explain(&format!("the console ends with:\n{tail}"));
+            }
+            return verdict;
+        }
+        for expectation in expect {
+            verdict.add(format!("{name}/{expectation}"), expectation.check(outcome));
+        }
+        verdict
+    }
+
+    /// Adds a line.
+    pub fn add(&mut self, name: String, result: Result<(), String>) {
+        self.lines.push((name, result));
+    }
+
+    /// Adds what another has.
+    pub fn append(&mut self, other: Self) {
+        self.lines.extend(other.lines);
+        self.details += &other.details;
+    }
+
+    /// Adds to what somebody wants to read who looks into it.
+    pub fn explain(&mut self, text: &str) {
+        self.details += text;
     }
 
     fn judge(&mut self, scenario: &Scenario, outcome: &Outcome) {
@@ -80,14 +118,16 @@ impl Verdict {
         self.lines.iter().all(|(_, result)| result.is_ok())
     }
 
-    /// Prints it.
-    fn print(&self) {
+    /// Prints it, whole: those of others come before or after.
+    pub fn print(&self) {
+        let mut text = String::new();
         for (name, result) in &self.lines {
-            match result {
-                Ok(()) => println!("test {name} ... ok"),
-                Err(reason) => println!("test {name} ... FAILED ({reason})"),
-            }
+            text += &match result {
+                Ok(()) => format!("test {name} ... ok\n"),
+                Err(reason) => format!("test {name} ... FAILED ({reason})\n"),
+            };
         }
+        print!("{text}");
         eprint!("{}", self.details);
     }
 }
@@ -99,29 +139,16 @@ pub fn run_all(
     jobs: NonZero<usize>,
     run: impl Fn(&Scenario) -> Result<Verdict> + Sync,
 ) -> Result<Vec<Verdict>> {
-    let queue = Mutex::new(by_disk(scenarios).into_iter());
-    let verdicts = Mutex::new(Vec::new());
-    let work = || -> Result<()> {
-        loop {
-            // A statement of its own: the lock ends with it.
-            let next = lock(&queue).next();
-            let Some(group) = next else { return Ok(()) };
-            for index in group {
-                let verdict = run(&scenarios[index])?;
-                let mut verdicts = lock(&verdicts);
-                verdict.print();
-                verdicts.push((index, verdict));
-            }
-        }
+    let run_group = |(): &mut (), group: Vec<usize>| -> Result<Vec<(usize, Verdict)>> {
+        let run_one = |index| {
+            let verdict = run(&scenarios[index])?;
+            verdict.print();
+            Ok((index, verdict))
+        };
+        group.into_iter().map(run_one).collect()
     };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs.get()).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| match worker.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
-    })?;
-    let mut verdicts = verdicts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let groups = workers::map(jobs, by_disk(scenarios), || Ok(()), run_group)?;
+    let mut verdicts: Vec<_> = groups.into_iter().flatten().collect();
     verdicts.sort_by_key(|(index, _)| *index);
     Ok(verdicts.into_iter().map(|(_, verdict)| verdict).collect())
 }
@@ -136,10 +163,6 @@ fn by_disk(scenarios: &[Scenario]) -> Vec<Vec<usize>> {
         }
     }
     groups.into_iter().map(|(_, group)| group).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Prints the last line; whether nothing failed.
@@ -219,7 +242,7 @@ mod tests {
         let (disk_before, disk_after) = (String::new(), String::new());
         let first = First { outcome: first, between: vec![second], disk_before, disk_after };
         let last = Outcome { first: Some(Box::new(first)), ..last };
-        let mut verdict = Verdict { lines: Vec::new(), details: String::new() };
+        let mut verdict = Verdict::default();
         verdict.judge(&scenario, &last);
         verdict.lines.into_iter().filter_map(|(name, result)| result.is_err().then_some(name)).collect()
     }

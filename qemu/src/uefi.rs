@@ -4,11 +4,8 @@ use crate::expect::Expect::{self, *};
 use crate::matrix::Mode;
 use crate::recipe::{Delivery, File, Recipe};
 use crate::scenario::Scenario;
-use crate::storage::{Loader, Partition, Storage};
+use crate::storage::Storage;
 use crate::suite::Suite::{Forky, Trixie};
-
-const SYSTEMD_BOOT: Storage = Storage::uefi(&[Partition::Esp(Loader::SystemdBoot), Partition::Root]);
-const GRUB: Storage = Storage::uefi(&[Partition::Esp(Loader::Grub), Partition::Root]);
 
 /// What Garden Linux's platforms have in a fragment of their own, and an end after a panic.
 const GARDEN_LINUX_CONSOLE: File =
@@ -26,7 +23,7 @@ const GARDEN_LINUX: &[Expect] = &[
 ];
 
 /// Without it, systemd would have the EFI system partition automounted at `/boot`, over OSTree's.
-const ESP: File = ("etc/fstab", "LABEL=ESP /efi vfat umask=0077,nofail 0 2\n");
+pub const ESP: File = ("etc/fstab", "LABEL=ESP /efi vfat umask=0077,nofail 0 2\n");
 
 /// What a cloud tells a machine of itself.
 const USER_DATA: &str = "\
@@ -61,12 +58,12 @@ pub fn cells() -> Vec<Scenario> {
         .delivery(Delivery::GardenLinux)
         .packages(&["systemd-boot-efi", "mtools", "dosfstools", "fdisk"])
         .files(&[GARDEN_LINUX_CONSOLE])
-        .storage(SYSTEMD_BOOT);
+        .storage(Storage::SYSTEMD_BOOT);
     let cloud = |recipe: Recipe, storage| {
         let storage = Storage { enlarged: true, ..storage };
         recipe.storage(storage).seed(USER_DATA)
     };
-    let bind = cloud(Recipe::new(Trixie), SYSTEMD_BOOT)
+    let bind = cloud(Recipe::new(Trixie), Storage::SYSTEMD_BOOT)
         .packages(&[
             "cloud-init",
             "cloud-guest-utils",
@@ -76,7 +73,7 @@ pub fn cells() -> Vec<Scenario> {
             "systemd-boot-efi",
         ])
         .files(&[ESP]);
-    let composefs = cloud(Recipe::new(Forky), GRUB)
+    let composefs = cloud(Recipe::new(Forky), Storage::GRUB)
         .packages(&[
             "cloud-init",
             "cloud-guest-utils",

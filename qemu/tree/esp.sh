@@ -35,16 +35,23 @@ case $loader in
         # grub-install would make the same of the disk it runs on. `bli` tells the
         # system who started it.
         chroot "$tree" grub-mkimage --format=x86_64-efi --prefix=/EFI/debian --output=/tmp/grub.efi \
-            part_gpt fat ext2 search normal bli blsuki linux
+            part_gpt fat ext2 search normal bli blsuki linux loadenv test
         copy "$tree/tmp/grub.efi" "$removable"
         rm "$tree/tmp/grub.efi"
         mmd -i "$esp" ::/EFI/debian
         # With this an upgrade has nothing to do but write its entry.
-        text ::/EFI/debian/grub.cfg <<'END'
+        cat - "$tree/usr/share/prepare-root/grub-assess.cfg" > "$esp.grub" <<'END'
 search --set=root --label prepare-root
 set timeout=0
+set default=0
 blscfg --path ($root)/boot/loader/entries
 END
+        copy "$esp.grub" ::/EFI/debian/grub.cfg
+        rm "$esp.grub"
+        # As the administrator has it count.
+        chroot "$tree" sh -c 'grub-editenv /tmp/grubenv create && grub-editenv /tmp/grubenv set prepare_root_tries='
+        copy "$tree/tmp/grubenv" ::/EFI/debian/grubenv
+        rm "$tree/tmp/grubenv"
         ;;
     *) exit 2 ;;
 esac
