@@ -34,11 +34,12 @@ sed '/^#/d; /^$/d' "$feature/file.exclude" | while read -r path; do
     rm -rf "$tree"$path
 done
 
-# The tree without what is mounted in it: /sys may change while it is read, and tar then fails.
+# The tree without what is mounted in it: /sys may change while it is read, and tar then fails. OSTree takes no device nodes.
 bare=$work/bare
 mkdir "$bare"
 mount --bind "$tree" "$bare"
-tar -C "$bare" --create --exclude ./builder --xattrs --xattrs-include '*' --numeric-owner --file "$work/tree.tar" .
+tar -C "$bare" --create --anchored --exclude ./builder --exclude './dev/*' --exclude './run/*' --exclude './tmp/*' \
+    --xattrs --xattrs-include '*' --numeric-owner --file "$work/tree.tar" .
 umount "$bare"
 rmdir "$bare"
 run "$here/image" /tmp/tree.tar /tmp/disk.img
