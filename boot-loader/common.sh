@@ -83,6 +83,11 @@ verdict_on() {
     done
 }
 
+# forget DEPLOYMENT: it gets all its tries. What is said may be of one that had its name before.
+forget() {
+    rm -f "$notes/$1" || :
+}
+
 # The deployment that a boot link leads to, as STATEROOT/DEPLOYMENT, where $1 is the root; nothing if it leads nowhere.
 deployment_at() {
     path=$(readlink -e "$1$2") || return 0

@@ -134,13 +134,19 @@ test_follows_what_changes_meanwhile() {
 
 test_leaves_others_alone() {
     becomes ostree-1=a && mkdir -p "$work/efi/EFI/Linux" && echo 'linux /ostree/os-a/x' > "$work/efi/loader/entries/other.conf" \
-        && echo uki > "$work/efi/EFI/Linux/other.efi" && machine ostree-1=b && sync_esp \
-        && [[ -e $work/efi/loader/entries/other.conf && $(< "$work/efi/EFI/Linux/other.efi") == uki ]]
+        && echo uki > "$work/efi/EFI/Linux/other.efi" && : > "$work/efi/loader/entries/third.conf.new" && machine ostree-1=b && sync_esp \
+        && [[ -e $work/efi/loader/entries/other.conf && -e $work/efi/loader/entries/third.conf.new && $(< "$work/efi/EFI/Linux/other.efi") == uki ]]
 }
 
 # As with GRUB, which finds the entries on the root's file system.
 test_paths_with_a_prefix() {
     machine ostree-1=a && sed -i 's,/ostree/,/boot/ostree/,' "$work/boot/loader/entries/ostree-1.conf" && sync_esp && boots a
+}
+
+# The directory of OSTree's entries cannot be read.
+test_without_entries() {
+    becomes ostree-1=a ostree-2=b && cp -a "$work/efi" "$work/before" && rm "$work/boot/loader" && ! sync_esp \
+        && grep -q "$work/boot/loader/entries has no entry" "$work/log" && diff -r "$work/before" "$work/efi"
 }
 
 # All that is on the ESP is of deployments that are gone.
@@ -281,7 +287,7 @@ assess() {
 }
 environment() {
     local found
-    found=$(grep '^prepare_root' /boot/grub/grubenv | sort | tr '\n' ' ')
+    found=$(grep '^prepare_root' /boot/grub/grubenv | grep -v '^prepare_root_all=' | sort | tr '\n' ' ')
     [[ $found == "$1 " ]] || { echo "expected $1, found $found" && return 1; }
 }
 grub_tries() {
@@ -290,6 +296,11 @@ grub_tries() {
 a_life_with_grub() {
     assess arm && environment 'prepare_root_assess=debian/a.0 prepare_root_tries=' || return
     deploys a a b && assess arm && environment 'prepare_root_assess=debian/b.0 prepare_root_tries=3' || return
+    # A boot of it failed, but then it was removed and is deployed anew: it has all its tries.
+    deploys b a b && grub_tries 2 && assess failed && deploys a a && assess arm && deploys a a b && assess arm && [[ ! -e /var/lib/prepare-root/assess/debian/b.0 ]] || return
+    # b has another number of tries for what it deploys itself.
+    deploys b a b && grub_tries 2 && mkdir -p /etc/kernel && mount -t tmpfs tmpfs /etc/kernel && echo 2 > /etc/kernel/tries && assess failed && umount /etc/kernel \
+        && [[ $(note_on b) == '1 of 3 boots failed: a.service, b.service' ]] && rm /var/lib/prepare-root/assess/debian/b.0 || return
     # b's first boot fails, its second is good.
     deploys b a b && grub_tries 2 && assess arm && assess failed && grep -q '^reboot$' "$work/said" || return
     [[ $(< /var/lib/prepare-root/assess/debian/b.0) == '1 of 3 boots failed: a.service, b.service' ]] || return
@@ -333,7 +344,8 @@ a_life_with_systemd_boot() {
     assess good && counted ostree-1=a ostree-2=b && [[ ! -e /var/lib/prepare-root/assess/debian/b.0 ]] || return
     assess failed && ! grep -q '^reboot$' "$work/said" || return
     # It was not counted down: this boot came about in another way.
-    deploys b b c && sync_esp --tries 3 && deploys c b c && assess failed && ! grep -q '^reboot$' "$work/said" || return
+    deploys b b c && mkdir -p /var/lib/prepare-root/assess/debian && echo '1 of 3 boots failed: a.service' > /var/lib/prepare-root/assess/debian/c.0 \
+        && sync_esp --tries 3 && [[ ! -e /var/lib/prepare-root/assess/debian/c.0 ]] && deploys c b c && assess failed && ! grep -q '^reboot$' "$work/said" || return
     # The boot itself was good.
     local systemctl
     systemctl=$(< "$work/bin/systemctl")

@@ -1,6 +1,7 @@
 //! Finished pieces, kept under the hash of what they were made from.
 
 use anyhow::{Context, Result};
+use rustix::fs::{CWD, RenameFlags};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -88,16 +89,23 @@ impl Cache {
     }
 
     /// The empty log directory of one run. That of the run before is kept as `RUN.previous`.
+    ///
+    /// Once there is one, there always is: what two processes both build, both write a log of.
     pub fn logs(&self, run: &str) -> Result<PathBuf> {
-        let logs = self.root.join("logs").join(run);
-        let previous = self.root.join("logs").join(format!("{run}.previous"));
+        let _turn = self.turn("logs")?;
+        let of = |suffix: &str| self.root.join("logs").join(format!("{run}{suffix}"));
+        let (logs, new, previous) = (of(""), of(".new"), of(".previous"));
+        fs::create_dir_all(&new).with_context(|| format!("create {}", new.display()))?;
         if logs.exists() {
+            rustix::fs::renameat_with(CWD, &new, CWD, &logs, RenameFlags::EXCHANGE)
+                .with_context(|| format!("exchange {} and {}", new.display(), logs.display()))?;
             if previous.exists() {
                 fs::remove_dir_all(&previous).with_context(|| format!("remove {}", previous.display()))?;
             }
-            fs::rename(&logs, &previous).with_context(|| format!("rename {}", logs.display()))?;
+            fs::rename(&new, &previous).with_context(|| format!("rename to {}", previous.display()))?;
+        } else {
+            fs::rename(&new, &logs).with_context(|| format!("rename to {}", logs.display()))?;
         }
-        fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
         Ok(logs)
     }
 

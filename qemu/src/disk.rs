@@ -22,6 +22,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs::{self, File, OpenOptions};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,6 +36,14 @@ pub struct Disk {
     dir: PathBuf,
     /// Keeps the directory.
     _place: Place,
+}
+
+/// What a boot loader may write: it counts boots, and takes orders for one boot.
+pub struct BootLoader {
+    /// Where on the disk the EFI system partition begins, in bytes.
+    at: u64,
+    esp: Vec<u8>,
+    variables: Option<Vec<u8>>,
 }
 
 /// What keeps a disk where it is.
@@ -109,6 +118,34 @@ impl Disk {
             Ok(start * sector..(start + size) * sector)
         };
         find().with_context(|| format!("find the partition {name} of {}", image.display()))
+    }
+
+    /// What a boot loader may write before the system runs, as it is now.
+    pub fn boot_loader(&self) -> Result<BootLoader> {
+        let place = self.partition("esp")?;
+        let mut esp = vec![0; usize::try_from(place.end - place.start)?];
+        let read = File::open(self.image()).and_then(|image| image.read_exact_at(&mut esp, place.start));
+        read.context("read the EFI system partition")?;
+        let variables = self.variables();
+        let variables = variables.exists().then(|| fs::read(variables)).transpose();
+        Ok(BootLoader {
+            at: place.start,
+            esp,
+            variables: variables.context("read the firmware's variables")?,
+        })
+    }
+
+    /// Undoes what the boot loader wrote.
+    pub fn restore(&self, before: &BootLoader) -> Result<()> {
+        let image = OpenOptions::new().write(true).open(self.image());
+        let written = image.and_then(|image| image.write_all_at(&before.esp, before.at));
+        written.context("restore the EFI system partition")?;
+        let variables = self.variables();
+        match &before.variables {
+            Some(bytes) => fs::write(variables, bytes),
+            None => fs::remove_file(variables),
+        }
+        .context("restore the firmware's variables")
     }
 
     /// What a boot could change on the disk, as text: see `tree/listing.sh`.

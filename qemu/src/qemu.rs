@@ -180,12 +180,18 @@ impl<'a> Boot<'a> {
 
     /// Boots the entry of a disk.
     pub fn run(&self, disk: &Disk) -> anyhow::Result<Outcome> {
+        // The system has written nothing by then, but the boot loader may have.
+        let before =
+            (self.keep && disk.firmware == Firmware::Uefi).then(|| disk.boot_loader()).transpose()?;
         for _ in 1..TRIES {
             let outcome = self.once(disk)?;
             if !ended_by_emulation(disk.arch.accel(self.accel), &outcome.console, outcome.end) {
                 return Ok(outcome);
             }
             eprintln!("the guest's kernel ended, or stood still, before it started init: booting again");
+            if let Some(before) = &before {
+                disk.restore(before)?;
+            }
         }
         self.once(disk)
     }

@@ -16,6 +16,15 @@ loader_knows() {
     fi
 }
 
+# Whether what counts has seen a deployment.
+is_known() {
+    if has_systemd_boot; then
+        grep "^# deployment $1" /efi/loader/entries/ostree-*.conf
+    else
+        grep "^prepare_root_assess=$1" /efi/EFI/debian/grubenv
+    fi
+}
+
 # What is staged replaces whatever is first and not booted.
 upgrade() {
     online
@@ -29,6 +38,7 @@ part_bad() {
     check 'nothing is assessed by default' not systemctl is-enabled prepare-root-assess.service
     check 'nothing is counted by default' soon loader_knows ostree-1.conf ''
     check 'from now on' systemctl enable prepare-root-assess.service
+    check 'A is known, so that what comes is new' soon is_known "debian/$(cat "$state/A")"
     upgrade
 }
 

@@ -256,13 +256,13 @@ impl Replay<'_> {
 
     fn sum_up(&self, points: &Points, told: Vec<Told>) -> (Verdict, String) {
         let mut verdict = Verdict::default();
-        let of = |release: &str| told.iter().filter(|told| told.release.as_deref() == Some(release)).count();
-        let repaired = told.iter().filter(|told| told.repaired).count();
+        let of = |release| told.iter().filter(move |told: &&Told| told.release.as_deref() == Some(release));
         let about = format!(
-            "{} power losses: A came up {} times ({repaired} of them by a repaired boot link), B {}",
+            "{} power losses: A came up {} times ({} of them by a repaired boot link), B {}",
             told.len(),
-            of("A"),
-            of("B"),
+            of("A").count(),
+            of("A").filter(|told| told.repaired).count(),
+            of("B").count(),
         );
         for Told { point, release, verdict: of_point, .. } in told {
             let early = points.fetched.contains(&point);
